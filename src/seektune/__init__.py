@@ -1,0 +1,3 @@
+"""seektune: the whole life of a fine-tuned language model in one package."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,114 @@
+"""The one way from a batch to log-probabilities and to class scores; objectives never see full logits.
+
+The model runs once over the row; its own head is evaluated only where a token is learnt: a hook in front of the head
+keeps the needed positions, so that a model's own soft cap or scaling of logits stays in force.
+`reference_losses` is the same the plain way (padding, full logits); tests compare the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..contracts import Batch
+from . import attention
+
+
+def token_losses(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(-log p, weight) of every learnt token, both (n,) float32, in row order; n may be 0 (the sum still has a gradient)."""
+    logits, targets, weights = supervised_logits(model, batch)
+    return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+
+
+def token_log_probs(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(log p (n,), document (n,)) of every learnt token; `document` indexes `batch.documents`."""
+    losses, _ = token_losses(model, batch)
+    assert batch.weights is not None and batch.segments is not None
+    return -losses, batch.segments[:, 1:][batch.weights[:, 1:] != 0]
+
+
+def supervised_logits(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (n, vocabulary), target ids (n,), weights (n,) at the n positions whose next token is learnt."""
+    assert batch.ids is not None and batch.weights is not None
+    learnt = batch.weights[:, 1:] != 0
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is None:
+        raise TypeError(f"{type(model).__name__} has no output embeddings: no language model head")
+
+    def keep_needed(module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0][:, :-1][learnt].unsqueeze(0), *arguments[1:])
+
+    hook = head.register_forward_pre_hook(keep_needed)
+    try:
+        logits = run(model, batch).logits[0]
+    finally:
+        hook.remove()
+    return logits, batch.ids[:, 1:][learnt], batch.weights[:, 1:][learnt]
+
+
+def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
+    """The model's own forward over a batch, documents kept apart. `more` goes to the model."""
+    assert batch.ids is not None and batch.positions is not None and batch.segments is not None
+    if batch.packed:
+        with attention.laid_out(batch.lengths, batch.segments):
+            return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
+    attention.clear()
+    mask = (batch.segments >= 0).long()
+    more = {"use_cache": False} | more if _takes(model, "use_cache") else more
+    return model(input_ids=batch.ids, attention_mask=None if mask.all() else mask, **more)
+
+
+def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """(documents, classes): each document's own position is read, never the row's.
+
+    Decoders are read at the last token of each document. Encoders pool in ways of their own, so their rows hold one
+    document each and the model's own head is used as it is.
+    """
+    head = decoder_head(model)
+    if head is None:
+        assert not batch.packed, "an encoder's own pooling reads rows: one document a row"
+        return run(model, batch).logits
+    hidden = run(backbone(model), batch)[0]
+    assert batch.segments is not None
+    last = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1
+    if batch.packed:
+        return head(hidden[0, last])
+    lengths = torch.tensor(batch.lengths, device=hidden.device)
+    return head(hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1])
+
+
+def decoder_head(model: torch.nn.Module) -> torch.nn.Module | None:
+    """The `score` head of a decoder classifier (transformers' common one), or None for other classifiers."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(base, "score", None)
+
+
+def backbone(model: Any) -> torch.nn.Module:
+    """The model below its head: tokens in, hidden states (rows, time, hidden) first in what it gives."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(base, base.base_model_prefix)
+
+
+def _takes(model: torch.nn.Module, name: str) -> bool:
+    import inspect
+
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    parameters = inspect.signature(base.forward).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def reference_losses(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `token_losses` must equal, the plain way: each document alone, full logits. Slow; for tests and probes."""
+    attention.clear()
+    losses, weights = [], []
+    device = batch.ids.device if batch.ids is not None else "cpu"
+    for document in batch.documents:
+        ids = torch.as_tensor(document.ids, dtype=torch.long, device=device)[None]
+        weight = torch.as_tensor(document.weights, dtype=torch.float32, device=device)[1:]
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        keep = weight != 0
+        losses.append(F.cross_entropy(logits[keep], ids[0, 1:][keep], reduction="none"))
+        weights.append(weight[keep])
+    return torch.cat(losses), torch.cat(weights)

@@ -1,0 +1,1 @@
+"""What else happens while training; an observer never changes a number."""

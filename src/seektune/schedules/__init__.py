@@ -1,0 +1,1 @@
+"""The factor of the learning rate over the progress of a run: one file, one dataclass each."""

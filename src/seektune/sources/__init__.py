@@ -1,0 +1,1 @@
+"""Where the documents of each step come from: one file, one dataclass each."""

@@ -1,0 +1,333 @@
+"""The only training loop. It knows batches, losses and steps; methods, models and files arrive as arguments.
+
+One step: fresh batch → annotate → cut into micro-batches → sums of losses backward → divide once → clip → step → log.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .. import files
+from ..contracts import Batch, Document, Event, Loss, Objective, Observer, Schedule, Source, Tuner
+from ..data import pack
+from ..errors import RunFailedError, StoppedError
+from ..run import Run
+from . import checkpoint
+from .options import Train
+from .precision import Precision
+
+
+@dataclass
+class Layout:
+    """How micro-batches are made: packed rows or padded ones, and how large."""
+
+    packed: bool
+    pad_id: int = 0
+    records: int | None = None  # units a micro-batch, where the recipe says so
+    tokens: int | None = 4096  # tokens a micro-batch otherwise
+
+
+@dataclass
+class Tally:
+    """What a run has seen so far; part of every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    skipped: int = 0  # steps with a non-finite loss or gradient
+    skipped_in_a_row: int = 0
+    best_step: int | None = None
+    best_loss: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class StepResult:
+    loss: float
+    grad_norm: float
+    weight: float
+    metrics: dict[str, float]
+    finite: bool
+    culprit: str = ""
+
+
+@dataclass
+class Trainer:
+    """`fit()` trains to the end, a stop or an error. All state that matters is in `tally`, model, optimizer and source."""
+
+    model: torch.nn.Module
+    tuner: Tuner
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    source: Source
+    run: Run
+    options: Train
+    layout: Layout
+    precision: Precision
+    total_steps: int
+    device: torch.device
+    valid: Sequence[Document] = ()
+    observers: Sequence[Observer] = ()
+    where: Callable[[int], str] = lambda record: f"record {record}"  # names a record in messages
+    tally: Tally = field(default_factory=Tally)
+    _stop: str = ""  # why to stop after this step
+    _saved: int = -1  # step of the last checkpoint
+    _rates: list[float] = field(default_factory=list)  # peak learning rate of each parameter group
+    _last_scale: float = 1.0
+
+    # ---- the life of a run ----
+
+    def fit(self) -> Tally:
+        """Raises StoppedError (saved, can be resumed) and RunFailedError (the last good checkpoint stands)."""
+        self._rates = self._rates or [group["lr"] for group in self.optimizer.param_groups]
+        self._tell("start", total_steps=self.total_steps)
+        previous = self._catch_signals()
+        try:
+            for batch in self.source:
+                if self.tally.step >= self.total_steps or self._stop:
+                    break
+                self._one(batch)
+                if self.tally.step >= self.total_steps or self._stop:
+                    break
+            self._finish()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return self.tally
+
+    def resume(self, path: Any) -> None:
+        """Go on from a checkpoint folder: parameters, optimizer, schedule, random states, data order, tallies."""
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        facts = checkpoint.load(path, self.model, self.optimizer)
+        self.source.load_state_dict(facts["source"])
+        self.precision.load_state_dict(facts["scale"])
+        self.tally = Tally(**facts["tally"])
+        self._saved = self.tally.step
+        self.run.truncate_after(self.tally.step)
+        self._tell("resume", checkpoint=path.name)
+
+    def _one(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        result = self._step(batch)
+        self.tally.step += 1
+        tokens = batch.tokens
+        self.tally.tokens += tokens
+        self.tally.supervised_tokens += sum(int((d.weights != 0).sum()) for d in batch.documents)
+        seconds = time.perf_counter() - started
+        self.tally.seconds += seconds
+        self._log(result, tokens / seconds)
+        if not result.finite:
+            self._non_finite(result, batch)
+        step, options = self.tally.step, self.options
+        if self.valid and (step == self.total_steps or (options.validate_every and step % options.validate_every == 0)):
+            self.validate()
+        if step % options.save_every == 0 or step == self.total_steps:
+            self.save()
+
+    def _finish(self) -> None:
+        if self.tally.step < self.total_steps and self._stop:
+            self.save()
+            self._tell("stop", reason=self._stop)
+            if self._stop.startswith("signal"):
+                raise StoppedError(f"stopped after step {self.tally.step} and saved; go on with: seektune train --resume {self.run.path}")
+        self._tell("end", steps=self.tally.step, best_step=self.tally.best_step)
+
+    # ---- one step ----
+
+    def _step(self, batch: Batch) -> StepResult:
+        """Forward, backward and update. Out of memory: once more with half the micro-batch; the gradient is the same."""
+        progress = (self.tally.step + 0.5) / self.total_steps  # the rate of a step is that of its middle
+        self.tuner.advance(self.model, progress)
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self.schedule(progress)
+        self.model.train()
+        while True:
+            before = torch.get_rng_state()
+            try:
+                return self._update(*self._backward(batch))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or not self._smaller(batch):
+                    raise
+                torch.set_rng_state(before)
+
+    def _backward(self, batch: Batch) -> tuple[float, float, dict[str, float]]:
+        """Gradients of the *sum* of losses, scaled by a power of two; returns (sum, weight, metrics)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        fresh = Batch(batch.documents)
+        if annotate := getattr(self.objective, "annotate", None):
+            annotate(self.model, fresh)
+        scale = self._scale(batch)
+        total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
+        for micro in self._cut(fresh.documents):
+            with self.precision.autocast():
+                loss = self.objective.loss(self.model, micro)
+            self.precision.scale(loss.total * scale).backward()
+            total, weight = total + float(loss.total.detach()), weight + loss.weight
+            for name, (value, count) in loss.metrics.items():
+                held = tallied.get(name, (0.0, 0.0))
+                tallied[name] = (held[0] + value, held[1] + count)
+        return total, weight, {name: value / count for name, (value, count) in tallied.items() if count}
+
+    def _update(self, total: float, weight: float, metrics: dict[str, float]) -> StepResult:
+        """Divide once by the summed weight, clip, step; a non-finite step is not taken."""
+        if weight <= 0:
+            raise RunFailedError(f"step {self.tally.step + 1}: no token of the batch is learnt")
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.precision.unscale(self.optimizer)
+        grads: list[torch.Tensor] = [p.grad for p in parameters if p.grad is not None]
+        torch._foreach_mul_(grads, 1.0 / (weight * self._last_scale))
+        norm = float(torch.nn.utils.get_total_norm(grads))
+        finite = math.isfinite(norm) and math.isfinite(total)
+        culprit = "" if finite else self._culprit()
+        if finite:
+            if self.options.clip is not None and norm > self.options.clip:
+                torch._foreach_mul_(grads, self.options.clip / (norm + 1e-6))
+            self.precision.step(self.optimizer)
+        else:
+            self.precision.skip(self.optimizer)
+        return StepResult(total / weight, norm, weight, metrics, finite, culprit)
+
+    def _scale(self, batch: Batch) -> float:
+        """A power of two near 1 / learnt tokens: keeps half precision in range, and changes no other bit."""
+        learnt = sum(float(d.weights.sum()) for d in batch.documents)
+        self._last_scale = 2.0 ** -round(math.log2(max(learnt, 1.0)))
+        return self._last_scale
+
+    def _cut(self, documents: Sequence[Document]) -> list[Batch]:
+        layout = self.layout
+        return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
+                        packed=layout.packed, pad_id=layout.pad_id, device=self.device)  # fmt: skip
+
+    def _smaller(self, batch: Batch) -> bool:
+        """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
+        largest = max(len(micro.documents) for micro in self._cut(batch.documents)) // self.objective.unit
+        self.optimizer.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if largest <= 1:
+            longest = max(map(len, batch.documents))
+            raise RunFailedError(
+                f"step {self.tally.step + 1}: out of memory with one record of {longest} tokens in the micro-batch; "
+                "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
+            )
+        self.layout.records = max(1, largest // 2)
+        self._tell("out_of_memory", microbatch=self.layout.records, tokens=batch.tokens)
+        return True
+
+    def _culprit(self) -> str:
+        """The first module, in forward order, whose parameter has a non-finite gradient or value."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                return name
+        return "the loss itself"
+
+    def _non_finite(self, result: StepResult, batch: Batch) -> None:
+        """Skip and count; keep the batch in a file; stop after `max_non_finite` in a row."""
+        self.tally.skipped += 1
+        self.tally.skipped_in_a_row += 1
+        named = sorted({self.where(d.record) for d in batch.documents})
+        path = self.run.path / "non_finite" / f"step-{self.tally.step:06d}.json"
+        documents = [{"record": self.where(d.record), "ids": d.ids.tolist()} for d in batch.documents]
+        files.write_json(path, {"step": self.tally.step, "module": result.culprit, "documents": documents})
+        self._tell("non_finite", module=result.culprit, records=named[:8], batch=str(path.name))
+        if self.tally.skipped_in_a_row >= self.options.max_non_finite:
+            self._tell("stop", reason="non-finite")
+            last = checkpoint.latest(self.run.path / "checkpoints")
+            kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
+            raise RunFailedError(
+                f"{self.tally.skipped_in_a_row} steps in a row had a non-finite loss or gradient (first in {result.culprit}; records {', '.join(named[:3])}); "
+                f"{kept}; try a learning rate ten times smaller, train.precision=float32 or bfloat16, or look at {path}"
+            )
+
+    # ---- looking and saving ----
+
+    def validate(self) -> float:
+        """Mean loss over the held-out documents, streamed within the memory of a training step."""
+        self.model.eval()
+        total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
+        with torch.no_grad(), self.precision.autocast():
+            for micro in self._cut(self.valid):
+                loss: Loss = self.objective.loss(self.model, micro)
+                total, weight = total + float(loss.total), weight + loss.weight
+                for name, (value, count) in loss.metrics.items():
+                    held = tallied.get(name, (0.0, 0.0))
+                    tallied[name] = (held[0] + value, held[1] + count)
+        self.model.train()
+        value = total / max(weight, 1e-9)
+        metrics = {name: v / c for name, (v, c) in tallied.items() if c}
+        step = self.tally.step
+        self.run.append({"step": step, "progress": step / self.total_steps, "split": "valid", "loss": value, **metrics, "time": time.time()})
+        if math.isfinite(value) and (self.tally.best_loss is None or value < self.tally.best_loss):
+            self.tally.best_loss, self.tally.best_step = value, step
+            self.save()
+        self._tell("validation", loss=value, **metrics)
+        return value
+
+    def save(self) -> None:
+        """A checkpoint of this step (once). A full disk ends the run; what was saved before stands."""
+        if self._saved == self.tally.step:
+            return
+        folder = self.run.path / "checkpoints"
+        facts = {
+            "step": self.tally.step,
+            "source": self.source.state_dict(),
+            "scale": self.precision.state_dict(),
+            "tally": vars(self.tally),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        try:
+            path = checkpoint.save(folder, self.model, self.optimizer, facts)
+            checkpoint.rotate(folder, self.options.keep, self.tally.best_step)
+        except OSError as error:
+            last = checkpoint.latest(folder)
+            raise RunFailedError(
+                f"{folder}: cannot write a checkpoint ({error.strerror or error}); "
+                + (f"the last good one is {last.name}; free some space, then: seektune train --resume {self.run.path}" if last else "there is none yet")
+            ) from error
+        self._saved = self.tally.step
+        self._tell("checkpoint", path=path.name)
+
+    def _log(self, result: StepResult, tokens_per_second: float) -> None:
+        step = self.tally.step
+        if result.finite:
+            self.tally.skipped_in_a_row = 0
+        line = {"step": step, "progress": step / self.total_steps, "tokens": self.tally.tokens,
+                "supervised_tokens": self.tally.supervised_tokens, "split": "train", "loss": result.loss, **result.metrics,
+                "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": result.grad_norm,
+                "tokens_per_second": tokens_per_second, "time": time.time()}  # fmt: skip
+        self.run.append(line)
+        self._tell("step", store=False, **line)
+
+    def _tell(self, name: str, store: bool = True, **values: Any) -> None:
+        """To the run folder and to the observers; an observer may ask for a stop."""
+        if store:
+            self.run.event(name, step=self.tally.step, **values)
+        event = Event(name, self.tally.step, values, context=self)
+        for observer in self.observers:
+            reason = observer.observe(event)
+            if reason and not self._stop:
+                self._stop = reason
+
+    def _catch_signals(self) -> dict[Any, Any]:
+        """Ctrl-C and SIGTERM finish the step; a second Ctrl-C stops at once."""
+        def ask(number: int, frame: Any) -> None:
+            self._stop = f"signal {signal.Signals(number).name}"
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        try:
+            return {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread
+            return {}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -11,7 +11,7 @@ from seektune.evaluate import stored
 from seektune.evaluate.evaluator import Report
 from seektune.run import Run
 
-XSS = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&</pre>"
+XSS = "<script>document.title = 'hacked'</script><img src=x onerror=\"document.title = 'hacked'\">'&</pre>"
 STEPS = 240
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 VOCAB = 320  # 256 bytes, 8 special tokens, 40 merges, 16 rows that no token uses (as real models have)
-SPECIAL = ["<pad>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>", "<tool>", "<think>"]
+SPECIAL = ["<|endoftext|>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>", "<tool>", "<think>"]
 PAD, BOS, EOS = 0, 1, 2
 ENCODERS = ("bert", "roberta", "modernbert")
 
@@ -204,13 +204,14 @@ TEXT = [
 
 
 def tokenizer(encoder: bool = False) -> Any:
-    """A byte-level BPE trained on the spot; with a chat template for decoders, with <bos> text <eos> for encoders."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    """A byte-level BPE trained on the spot; with a chat template for decoders, with <bos> text <eos> for encoders.
 
-    fast = Tokenizer(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    fast.decoder = decoders.ByteLevel()
+    It cuts text as Qwen2's does: transformers imposes that on every folder of a Qwen2 model, whatever tokenizer.json says.
+    """
+    from tokenizers import pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
+    fast = Qwen2Tokenizer().backend_tokenizer
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB - 16,
         special_tokens=SPECIAL,
@@ -222,7 +223,7 @@ def tokenizer(encoder: bool = False) -> Any:
         fast.post_processor = processors.TemplateProcessing(
             single="<bos> $A <eos>", pair="<bos> $A <eos> $B:1 <eos>:1", special_tokens=[("<bos>", BOS), ("<eos>", EOS)]
         )
-    special = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    special = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": SPECIAL[PAD]}
     special |= {"cls_token": "<bos>", "sep_token": "<eos>"} if encoder else {}
     wrapped = PreTrainedTokenizerFast(tokenizer_object=fast, **special)
     if not encoder:

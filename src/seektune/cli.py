@@ -55,13 +55,13 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
+def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> int:
+    """Run one verb of a package; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     with _unicode_output():
         try:
             runtime.prepare(os.environ, words)
-            return _run(words)
+            return _run(words, package)
         except SystemExit as asked:  # argparse, after --help
             return asked.code if isinstance(asked.code, int) else 0
         except SeektuneError as error:
@@ -77,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _unexpected(error)
 
 
-def verbs() -> dict[str, str]:
+def verbs(package: ModuleType = commands) -> dict[str, str]:
     """Verb -> its first line of help, read from the source without running it."""
-    folder = Path(commands.__path__[0])
+    folder = Path(package.__path__[0])
     names = sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
     names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     return {name: _first_line((folder / f"{name}.py").read_text(encoding="utf-8")) for name in names}
@@ -93,29 +93,28 @@ def parser_of(verb: str, module: ModuleType) -> Parser:
     return parser
 
 
-def command(verb: str) -> ModuleType:
-    return importlib.import_module(f"{commands.__name__}.{verb}")
+def command(verb: str, package: ModuleType = commands) -> ModuleType:
+    return importlib.import_module(f"{package.__name__}.{verb}")
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], package: ModuleType) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(_help())
+        print(_help(verbs(package)))
         return 0
     if words[0] in ("--version", "-V"):
         print(f"seektune {__version__}")
         return 0
-    verb, known = words[0], verbs()
+    verb, known = words[0], verbs(package)
     if verb not in known:
         what = "option" if verb.startswith("-") else "verb"
         fix = nearest(verb, known)
         raise RecipeError(problem("seektune", f"unknown {what} {verb!r}", fix=fix))
-    module = command(verb)
+    module = command(verb, package)
     code = module.run(parser_of(verb, module).read(words[1:]))
     return int(code or 0)
 
 
-def _help() -> str:
-    known = verbs()
+def _help(known: dict[str, str]) -> str:
     width = max(len(verb) for verb in known) + 2
     lines = ["usage: seektune VERB ...", "", "One fine-tuned language model through its life.", ""]
     lines += [f"  {verb:<{width}}{line}" for verb, line in known.items()]

@@ -244,6 +244,9 @@ def _construct(hint: Any, value: Any, key: str, problems: list[Problem], check: 
         return _build_kind(noun, value, key, problems) if noun else construct(bare, value, key, problems)
     if isinstance(value, list) and typing.get_origin(bare) is list and is_nested(item_hint(bare)):
         value = [_construct(item_hint(bare), v, f"{key}.{i}", problems) for i, v in enumerate(value)]
+    elif isinstance(value, dict) and typing.get_origin(bare) is dict:
+        item = typing.get_args(bare)[1]
+        value = {k: _construct(item, v, f"{key}.{k}", problems) for k, v in value.items()}
     elif not fits(value, hint):
         problems.append((key, problem(key, f"found {shown(value)}", type_name(hint))))
         return None

@@ -5,6 +5,7 @@ Works on the plain values of a recipe, of which any may still be wrong in itself
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import re
@@ -86,9 +87,8 @@ def _near_path(text: str, folders: list[Path]) -> str:
     if glob.has_magic(text):
         return "the pattern matches no file"
     beside = {p.name for folder in folders if (folder / path).parent.is_dir() for p in (folder / path).parent.iterdir()}
-    hint = nearest(path.name, beside) if beside else ""
-    if hint.startswith("did you mean"):
-        return hint
+    if close := difflib.get_close_matches(path.name, sorted(beside), n=1, cutoff=0.75):
+        return f"did you mean {close[0]!r}?"
     return "a relative path is looked for beside the recipe, then in the current folder"
 
 

@@ -6,6 +6,7 @@ node knows its line and shows a key that stands twice.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from io import StringIO
@@ -13,6 +14,7 @@ from typing import Any
 
 from .errors import RecipeError, problem
 
+PLAIN = re.compile(r"[\w/]([\w./:*-]*[\w/*])?")  # needs no quotes, unless it reads as a number or the like
 MOST_VALUES = 100_000  # aliases can make a small file expand without end
 
 
@@ -112,13 +114,17 @@ def _dumped(value: Any) -> str:
 
 @cache
 def _representer() -> type:
-    """ruamel's own, but nothing is written as `null` rather than as an empty place."""
+    """ruamel's own, but nothing is written as `null`, and all text but plain words and paths in quotes."""
     from ruamel.yaml.representer import RoundTripRepresenter
 
     class Representer(RoundTripRepresenter):
         pass
 
+    def text(to: Any, value: str) -> Any:
+        return to.represent_scalar("tag:yaml.org,2002:str", value, style=None if PLAIN.fullmatch(value) else '"')
+
     Representer.add_representer(type(None), lambda to, _: to.represent_scalar("tag:yaml.org,2002:null", "null"))
+    Representer.add_representer(str, text)
     return Representer
 
 

@@ -178,6 +178,12 @@ class Run:
         """The rows of a JSONL file of the run, such as evaluation/after.jsonl; [] where there is none."""
         return files.read_lines(self.path / name)
 
+    def tail(self, name: str, size: int = 1 << 16) -> list[dict[str, Any]]:
+        """The last whole rows of a JSONL file, from its last `size` bytes: as fast at a million lines as at ten."""
+        path = self.path / name
+        start = max(0, path.stat().st_size - size) if path.exists() else 0
+        return new_lines(path, start)[0]  # the line that is cut at the front is no JSON and falls out
+
     def write(self, name: str, value: Any) -> None:
         """A JSON file, replaced in one step."""
         files.write_json(self.path / name, finite(value))

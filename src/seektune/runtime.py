@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import math
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -26,7 +24,7 @@ from .errors import RecipeError, problem
 if TYPE_CHECKING:
     import torch
 
-COMPUTING_VERBS = frozenset({"check", "train", "evaluate", "compare", "chat"})
+COMPUTING_VERBS = frozenset({"check", "train", "evaluate", "chat"})
 STARTED = "SEEKTUNE_STARTED"  # set once the process has been started again
 OPENMP = {"GOMP_SPINCOUNT": "500"}  # with a busy neighbour, spinning threads were up to 84 times slower
 ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the kernel and gets it again, page by page
@@ -313,6 +311,8 @@ def cpu_features() -> list[str]:
 
 def _version(package: str) -> str | None:
     """From the package itself where it is loaded (`2.13.0+cpu`), else from what pip has written."""
+    import importlib.metadata
+
     loaded = getattr(sys.modules.get(package), "__version__", None)
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return str(loaded or importlib.metadata.version(package))
@@ -328,6 +328,8 @@ def _device_name(device: str) -> str | None:
 
 
 def _git(folder: Path, *words: str) -> str | None:
+    import subprocess
+
     try:
         done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

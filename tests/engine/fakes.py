@@ -19,13 +19,24 @@ class ByteRenderer:
     def encode(self, text: str, special: bool = False) -> list[int]:
         return [BOS] * special + [byte + 8 for byte in text.encode()]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         return bytes((i - 8) % 256 for i in ids if i >= 8).decode(errors="replace")
 
     def prompt_ids(self, messages: list[dict[str, Any]], tools: Any = None) -> list[int]:
-        return [BOS] + [i for m in messages for i in (*self.encode(m["content"]), USER if m["role"] != "assistant" else EOS)]
+        return [BOS] + [
+            i for m in messages for i in (*self.encode(m["content"]), USER if m["role"] != "assistant" else EOS)
+        ]
 
-    def documents(self, record: Record, train_on: str) -> list[Document]:
+    def text(self, messages: list[dict[str, Any]], tools: Any = None, generation_prompt: bool = False) -> str:
+        return "|".join(m["content"] for m in messages) + ("|" if generation_prompt else "")
+
+    def classifier_ids(
+        self, text: str, pair: str | None = None, max_length: int | None = None
+    ) -> tuple[list[int], bool]:
+        ids = self.encode(text, special=True)
+        return ids[:max_length], max_length is not None and len(ids) > max_length
+
+    def documents(self, record: Record, train_on: str = "all_answers") -> list[Document]:
         if "messages" not in record:
             ids = [*self.encode(record["text"], special=True), EOS]
             return [Document(np.array(ids, np.int32), np.array([0] + [1] * (len(ids) - 1), np.float32))]

@@ -40,7 +40,9 @@ def test_greedy_answers_equal_transformers_alone_and_in_a_batch(architecture: st
     assert [engine.generate([asked(t)], max_new_tokens=20)[0].ids for t in TEXTS] == expected
 
 
-@pytest.mark.parametrize(("architecture", "padded"), [("qwen2", True), ("gpt_oss", True), ("qwen3_5", True), ("deepseek_v4", False)])
+@pytest.mark.parametrize(
+    ("architecture", "padded"), [("qwen2", True), ("gpt_oss", True), ("qwen3_5", True), ("deepseek_v4", False)]
+)
 def test_whether_padding_is_harmless_is_found_out(architecture: str, padded: bool) -> None:
     assert engine_of(architecture)._batchable is padded
 
@@ -161,10 +163,12 @@ def test_broken_weights_are_told() -> None:
         engine.generate([asked("hi")])
 
 
-@pytest.mark.parametrize("architecture", ["qwen2", "gpt_oss", "deepseek_v4"])
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3_5", "gpt_oss", "deepseek_v32", "deepseek_v4"])
 def test_score_equals_the_plain_sum(architecture: str) -> None:
     engine = engine_of(architecture)
-    records = [{"text": text} for text in TEXTS] + [{"messages": [*asked("why")["messages"], {"role": "assistant", "content": "because"}]}]
+    records = [{"text": text} for text in TEXTS] + [
+        {"messages": [*asked("why")["messages"], {"role": "assistant", "content": "because"}]}
+    ]
     for record, (total, weight) in zip(records, engine.score(records), strict=True):
         (document,) = engine.renderer.documents(record, "all_answers")
         ids = torch.tensor(document.ids[None], dtype=torch.long)
@@ -196,7 +200,7 @@ def test_classify_equals_the_model_on_each_text_alone(architecture: str, several
     assert (engine.labels, engine.several) == (["a", "b", "c"], several)
     records = [{"text": text, "label": "a"} for text in TEXTS]
     for record, row in zip(records, engine.classify(records), strict=True):
-        ids = torch.tensor(engine.renderer.documents(record, "all_answers")[0].ids[None], dtype=torch.long)
+        ids = torch.tensor([engine.renderer.classifier_ids(record["text"])[0]])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0]
         expected = logits.sigmoid() if several else logits.softmax(-1)

@@ -55,7 +55,9 @@ def test_a_tokenizer_that_strips_the_first_space() -> None:
         ("plain", False, "", "plain"),
     ],
 )
-def test_thoughts_are_told_from_answers_however_the_text_is_cut(size: int, text: str, opened: bool, thought: str, answer: str) -> None:
+def test_thoughts_are_told_from_answers_however_the_text_is_cut(
+    size: int, text: str, opened: bool, thought: str, answer: str
+) -> None:
     thoughts, said = Thoughts(opened), {True: "", False: ""}
     cut = [text[i : i + size] for i in range(0, len(text), size)]
     for part, is_thought in (p for piece in cut for p in thoughts.add(piece)):

@@ -80,13 +80,21 @@ class Masker:
         """How the last of `messages` closes in its rendering `full`; found once per kind of message, checked each time."""
         last = messages[-1]
         before = messages[-2]["role"] if len(messages) > 1 else None
-        kind = (tools, before, bool(last.get("content")), bool(last.get("tool_calls")), bool(last.get("reasoning_content")))
+        kind = (
+            tools,
+            before,
+            bool(last.get("content")),
+            bool(last.get("tool_calls")),
+            bool(last.get("reasoning_content")),
+        )
         known = self._closings.get(kind)
         if known is None or not full.endswith(known.end + known.rest):
             known = find_closing(render, messages, self.added)
             self._closings[kind] = known
         if not full.endswith(known.end + known.rest):
-            raise DataError(problem("chat template", f"the answer does not end with {known.end + known.rest!r} as its turn does"))
+            raise DataError(
+                problem("chat template", f"the answer does not end with {known.end + known.rest!r} as its turn does")
+            )
         return known
 
 
@@ -96,7 +104,8 @@ def find_closing(render: Render, messages: Sequence[Message], added: re.Pattern[
     marked = [*messages[:-1], _with_sentinel(messages[-1], mark)]
     last = _behind(render(marked, False), mark)
     if last is None:
-        raise DataError(problem("chat template", "does not render the content of this answer"))
+        what = "the calls of tools" if messages[-1].get("tool_calls") else "the content"
+        raise DataError(problem("chat template", f"does not render {what} of this answer"))
     common = last
     try:
         goes_on = _behind(render([*marked, {"role": "user", "content": sentinel(messages, "next")}], False), mark)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..contracts import Probe, above, at_least, between, option
+from ..contracts import Probe, at_least, between, option
 from ..errors import RecipeError, nearest, problem
 
 Format = Literal["auto", "messages", "conversations", "instruction", "completion", "text", "label", "pair"]
@@ -61,12 +61,6 @@ class Input:
         probe=Probe(other={"output": "input", "input": "output"}),
         check=_ours,
         factory=dict,
-    )
-    weight: float | None = option(
-        None,
-        "share of this input in the mixture; none: every record once an epoch",
-        probe=Probe(other=3.0),
-        check=above(0),
     )
 
 

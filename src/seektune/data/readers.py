@@ -311,10 +311,10 @@ class _Document:
         self._at = to
 
     def _more(self) -> bool:
-        block = self._stream.read(max(BLOCK, len(self._text) - self._at))
-        self._text = self._text[self._at :] + block
-        self._at = 0
-        return bool(block)
+        if not (block := self._stream.read(max(BLOCK, len(self._text) - self._at))):
+            return False
+        self._text, self._at = self._text[self._at :] + block, 0
+        return True
 
 
 # Parquet

@@ -141,6 +141,8 @@ class _Store:
         self._offsets, self._places = self._load("offsets"), self._load("places")
         with open(folder / "records.jsonl", "rb") as file:
             self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(self._lines) != self._offsets[-1]:
+            raise ValueError(f"{folder} is damaged")
         if temporary:
             weakref.finalize(self, shutil.rmtree, folder.parent, ignore_errors=True)
 

@@ -58,7 +58,9 @@ def _raise_exception(message: str) -> None:
     raise jinja2.exceptions.TemplateError(message)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -83,14 +85,23 @@ def compiled(source: str) -> jinja2.Template:
         raise DataError(problem("chat template", f"line {error.lineno}: {error.message}", "Jinja")) from None
 
 
-def render(source: str, messages: Sequence[Message], tools: Any, special: Mapping[str, str], generation_prompt: bool) -> str:
+def render(
+    source: str, messages: Sequence[Message], tools: Any, special: Mapping[str, str], generation_prompt: bool
+) -> str:
     """The text of a conversation. Raises DataError with the template's own complaint where it refuses the messages."""
     template = compiled(source)
     try:
         return template.render(
             messages=list(messages), tools=tools, documents=None, add_generation_prompt=generation_prompt, **special
         )
-    except (jinja2.exceptions.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (
+        jinja2.exceptions.TemplateError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         raise DataError(problem("chat template", f"does not render these messages: {error}")) from None
 
 
@@ -111,7 +122,10 @@ def tool_form(source: str, special: tuple[tuple[str, str], ...]) -> ToolForm | N
             arguments = {"key": mark}
             function = {"name": "name", "arguments": json.dumps(arguments) if as_text else arguments}
             call = {"id": "call00001", "type": "function", "function": function}
-            messages = [{"role": "user", "content": "user"}, {"role": "assistant", "content": content, "tool_calls": [call]}]
+            messages = [
+                {"role": "user", "content": "user"},
+                {"role": "assistant", "content": content, "tool_calls": [call]},
+            ]
             try:
                 if mark in render(source, messages, None, dict(special), False):
                     return ToolForm(content, as_text)
@@ -178,7 +192,11 @@ def _call(call: Mapping[str, Any], form: ToolForm | None, ids: Iterator[str]) ->
         arguments = _parsed(arguments)
     fresh = next(ids)
     name = {key: value for key, value in function.items() if key not in ("id", "type", "arguments")}
-    return {"id": call.get("id") or fresh, "type": call.get("type") or "function", "function": {**name, "arguments": arguments}}
+    return {
+        "id": call.get("id") or fresh,
+        "type": call.get("type") or "function",
+        "function": {**name, "arguments": arguments},
+    }
 
 
 def _parsed(arguments: str) -> Any:

@@ -24,6 +24,8 @@ from .. import files
 from ..contracts import Document, Record
 from ..errors import DataError, problem
 from .chat import Renderer
+from .fingerprint import fingerprint
+from .store import Records
 from .workers import Pool
 
 VERSION = 1
@@ -211,11 +213,11 @@ def tokenise(
     cache: Path | None = None,
     processes: int | None = None,
     show: Show | None = None,
-    fingerprint: str | None = None,
+    digest: str | None = None,
 ) -> Tokens:
     """The documents of the records, from the cache folder where they have been made before.
 
-    `fingerprint` stands for the records in the key of the cache (computed here where it is not given); `processes`:
+    `digest` stands for the records in the key of the cache (the ordered fingerprint where it is not given); `processes`:
     None decides by the number of records. Raises DataError naming every record that cannot be learnt from.
     """
     work = Work(renderer, train_on, max_length, too_long, labels)
@@ -223,7 +225,9 @@ def tokenise(
         with tempfile.TemporaryDirectory() as folder:
             facts = _fill(Path(folder), records, work, processes, show)
             return Tokens(_read(Path(folder), in_memory=True), facts)
-    folder_ = cache / _key(fingerprint or _fingerprint(records), work)
+    if digest is None:
+        digest = fingerprint(records if isinstance(records, Records) else Records.of(records))["order"]
+    folder_ = cache / _key(digest, work)
     files.restore_folder(folder_)
     found = Tokens.open(folder_)
     if found is None:
@@ -234,7 +238,9 @@ def tokenise(
     return found
 
 
-def _fill(folder: Path, records: Sequence[Record], work: Work, processes: int | None, show: Show | None) -> dict[str, Any]:
+def _fill(
+    folder: Path, records: Sequence[Record], work: Work, processes: int | None, show: Show | None
+) -> dict[str, Any]:
     writer = _Writer(folder)
     tally = _Tally(records, work.too_long)
     total = len(records)
@@ -323,7 +329,13 @@ class _Tally:
         """`dropped`, `no_answer_left`, `answers_cut`: records by name (the first 1,000); `counts` counts all documents."""
         sources = {str(source): dict(counts) for source, counts in sorted(self.sources.items())}
         counts = {name: self.counts[name] for name in self.named}
-        return {"cut": self.counts["cut"], **self.named, "counts": counts, "notes": dict(self.notes), "sources": sources}
+        return {
+            "cut": self.counts["cut"],
+            **self.named,
+            "counts": counts,
+            "notes": dict(self.notes),
+            "sources": sources,
+        }
 
 
 def _source(records: Sequence[Record], index: int) -> int:
@@ -409,17 +421,9 @@ def _intact(path: Path, expected: dict[str, int]) -> bool:
     return path.stat().st_size == expected["size"] and _sum(path) == expected
 
 
-def _fingerprint(records: Sequence[Record]) -> str:
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(record, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _key(fingerprint: str, work: Work) -> str:
+def _key(digest: str, work: Work) -> str:
     """A name for everything that the ids, weights and labels depend on."""
     state = work.renderer.__getstate__()
     state.pop("name")
-    parts = [VERSION, fingerprint, state, work.train_on, work.max_length, work.too_long, work.labels]
+    parts = [VERSION, digest, state, work.train_on, work.max_length, work.too_long, work.labels]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -31,7 +32,9 @@ class Pool:
     def __enter__(self) -> Pool:
         work = pickle.dumps(self.work) if self.processes else b""
         for _ in range(self.processes):
-            worker = subprocess.Popen([sys.executable, "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment())
+            worker = subprocess.Popen(
+                [sys.executable, "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            )
             self.workers.append(worker)
         self.idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for worker in self.workers:
@@ -92,6 +95,7 @@ def _environment() -> dict[str, str]:
 
 def serve() -> None:
     """The life of a worker: the work first, then batches until the pipe closes. Prints go to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, which then closes the pipe
     source: BinaryIO = sys.stdin.buffer
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from ..contracts import Answer, Batch, Document, Record
@@ -46,6 +48,13 @@ class Engine:
         """Tokens that the model can take in, prompt and answer together."""
         config: Any = self.model.config
         return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 30)
+
+    @cached_property
+    def _longest(self) -> int:
+        """Tokens of a text to be classified. RoBERTa counts positions from behind its padding id."""
+        config: Any = self.model.config.get_text_config()  # type: ignore[union-attr,operator]
+        taken = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+        return self.limit - taken
 
     @cached_property
     def labels(self) -> list[str]:
@@ -123,8 +132,8 @@ class Engine:
         """Probability of each class (`labels`) for each record; they sum to 1 unless `several`."""
         documents = []
         for index, record in enumerate(records):
-            (document,) = self.renderer.documents(record, self.train_on)
-            documents.append(_of(_shortened(document, self.limit), index))
+            ids, _ = self.renderer.classifier_ids(record["text"], record.get("text_pair"), self._longest)
+            documents.append(Document(np.array(ids, np.int32), np.zeros(len(ids), np.float32), index))
         found: list[list[float]] = [[] for _ in records]
         done = 0
         with quiet(self.model), torch.no_grad():
@@ -138,11 +147,17 @@ class Engine:
                     show(done, len(records))
         return found
 
-    def _cut(self, documents: list[Document], tokens: int) -> list[Any]:
+    def _cut(self, documents: list[Document], tokens: int) -> Iterator[Batch]:
+        """Batches of like length (of equal length where the model minds padding), longest first; laid out a few at a time,
+        so that memory does not grow with the data."""
         device = next(self.model.parameters()).device
-        return (
-            cut(documents, tokens=tokens, packed=False, pad_id=self.renderer.pad_id, device=device) if documents else []
-        )
+        ordered = sorted(documents, key=len, reverse=True)
+        mixed = len({len(d) for d in ordered}) > 1 and (bool(self.labels) or self._batchable)
+        alike = [ordered] if mixed else [list(same) for _, same in groupby(ordered, key=len)]
+        for group in alike:
+            for start in range(0, len(group), 1024):
+                part = group[start : start + 1024]
+                yield from cut(part, tokens=tokens, packed=False, pad_id=self.renderer.pad_id, device=device)
 
     def _decode(self, batch: list[Request], sampling: Sampling, leave: bool) -> Iterator[tuple[Request, int]]:
         ends = frozenset(self.renderer.end_ids)
@@ -172,11 +187,12 @@ class Engine:
         if "messages" in prompt:
             return list(self.renderer.prompt_ids(prompt["messages"], prompt.get("tools")))
         if "text" in prompt:
-            return list(self.renderer.encode(prompt["text"], special=True))
+            ids = self.renderer.documents({"text": prompt["text"]})[0].ids.tolist()
+            return ids[:-1] if ids[-1] in self.renderer.end_ids else ids
         raise DataError(problem("prompt", "has " + ", ".join(map(repr, prompt)), "'messages' or 'text'"))
 
     def _text(self, ids: Sequence[int]) -> str:
-        return self.renderer.decode(list(ids))
+        return self.renderer.decode(list(ids), skip_special=False)  # marks of thinking and tools are part of it
 
 
 def _document_sums(model: torch.nn.Module, batch: Batch) -> list[tuple[float, float]]:
@@ -215,14 +231,6 @@ def windows(document: Document, limit: int) -> Iterator[Document]:
         weights[: told - start] = 0
         yield Document(document.ids[start:end], weights, document.record)
         told = end
-
-
-def _shortened(document: Document, limit: int) -> Document:
-    """The document within `limit` tokens: its last token (a closing one, where pooling may look) stays."""
-    if len(document) <= limit:
-        return document
-    keep = [*range(limit - 1), len(document) - 1]
-    return Document(document.ids[keep], document.weights[keep], document.record, document.label)
 
 
 def _of(document: Document, record: int) -> Document:

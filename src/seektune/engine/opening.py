@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ModelError, problem
 
@@ -27,7 +27,7 @@ def open_engine(
     folder = load.folder_of(load.Model(path=str(model_path(path))))
     head: Literal["lm", "classifier"] = "classifier" if is_classifier(folder) else "lm"
     target = runtime.resolve_device(device, "--device")
-    model = load.open_model(load.Model(path=str(folder), dtype=dtype), head=head, device=target, **_classes(folder))
+    model = load.open_model(load.Model(path=str(folder), dtype=dtype), head=head, device=target)
     holds_tokenizer = not adapters.is_adapter(folder) or (folder / "tokenizer.json").exists()
     origin = folder if holds_tokenizer else load.folder_of(load.base_of(folder))
     return Engine(model, Renderer.from_folder(origin, template), name=path)
@@ -55,14 +55,3 @@ def is_classifier(folder: Path) -> bool:
     names = weights.read_object(folder / "config.json").get("architectures") or [""]
     return "ForSequenceClassification" in names[0]
 
-
-def _classes(folder: Path) -> dict[str, Any]:
-    """Classes of a classifier adapter: its base knows none, so they lie in a config beside the adapter."""
-    from ..models import adapters, weights
-
-    if not adapters.is_adapter(folder) or not (folder / "config.json").exists():
-        return {}
-    config = weights.read_object(folder / "config.json")
-    names = config.get("id2label") or {}
-    several = config.get("problem_type") == "multi_label_classification"
-    return {"labels": [names[str(i)] for i in range(len(names))], "several": several} if names else {}

@@ -251,9 +251,9 @@ def _is_experts(module: Any, value: Any) -> bool:
     return value.ndim == 3 and count is not None and value.shape[0] == count
 
 
-def _impossible(model: torch.nn.Module, key: str) -> str | None:
+def _impossible(model: Any, key: str) -> str | None:
     """Why a named matrix can never be adapted."""
-    module = plain_modules(model).get(key)
+    module: Any = plain_modules(model).get(key)
     if module is not None and _has_own_forward(module) and not module.weight.is_floating_point():
         return f"cannot be adapted, it computes in a way of its own ({type(module).__name__})"
     ends = {plain_name(name) for name in end_names(model)}

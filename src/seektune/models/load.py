@@ -320,7 +320,7 @@ def _open_folder(
     config = _open_config(folder, model.trust_remote_code)
     if head == "classifier":
         _set_labels(config, folder, labels or [], several)
-    auto = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
+    auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
     more: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     try:
         opened, report = auto.from_pretrained(

@@ -19,7 +19,8 @@ class Loader:
 
     def open(self, documents: Sequence[Document], *, batch_size: int, unit: int, seed: int) -> None:
         """`batch_size` counts records; the documents of one record stay together. Raises ValueError where there are none."""
-        owners = np.asarray(getattr(documents, "records", None) or [d.record for d in documents])
+        known = getattr(documents, "records", None)
+        owners = np.asarray([d.record for d in documents] if known is None else known)
         if len(owners) == 0:
             raise ValueError("no documents to train on")
         starts = np.flatnonzero(np.diff(owners, prepend=owners[0] - 1))

@@ -105,10 +105,10 @@ class LoRA:
             )
         full = heads_and_also(model, self._also(model, targets))
         rows = adapters.new_rows(model, full)
-        return LoraConfig(
+        values: dict[str, Any] = dict(
             task_type=adapters.task_of(model),
             r=self.rank,
-            lora_alpha=self.alpha,  # type: ignore[arg-type]  (PEFT divides it as it is)
+            lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=list(targets.modules),
             target_parameters=list(targets.parameters) or None,
@@ -118,6 +118,7 @@ class LoRA:
             init_lora_weights=True if self.init == "kaiming" else "gaussian",
             ensure_weight_tying=bool(full) and heads.tied(model),
         )
+        return LoraConfig(**values)
 
     def _also(self, model: Any, targets: Targets) -> list[str]:
         """Full names under `also_train`. ModelError where one is adapted too, or holds what is."""

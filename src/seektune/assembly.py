@@ -1,0 +1,347 @@
+"""Where a recipe becomes a run, written once: load → tuner → objective → optimizer → trainer → merge → proof → report.
+
+`prepare` reads and opens everything and writes nothing, so that `check` can stop there; `run` does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from . import console, doctor, plan, proof, require, runtime
+from .contracts import Event
+from .data.chat import Renderer
+from .data.prepare import Prepared
+from .data.prepare import prepare as prepare_data
+from .engine.engine import Engine
+from .errors import DataError, InputError, RefusedError, problem
+from .evaluate import evaluator, stored
+from .models import adapters, attention, isolation, load
+from .optimizers._groups import parameter_groups
+from .report import write_report
+from .run import Run
+from .train import checkpoint
+from .train.precision import Precision, prepare_dtypes
+from .train.trainer import Layout, Tally, Trainer
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+RUNS = Path("runs")
+
+
+@dataclass
+class Assembled:
+    """A recipe with everything open and nothing written yet."""
+
+    recipe: Recipe
+    data: Prepared
+    model: torch.nn.Module
+    isolation: isolation.Isolation
+    layout: Layout
+    precision: str
+    device: torch.device
+    total_steps: int
+    optimizer: torch.optim.Optimizer
+    plan: plan.Plan
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
+        return {"precision": self.precision, "packed": self.layout.packed, "microbatch_tokens": self.layout.tokens,
+                "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
+                "activation_checkpointing": bool(getattr(self.model, "is_gradient_checkpointing", False))}  # fmt: skip
+
+
+def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
+    """Read the data, open the model, apply the tuner, predict. Raises InputError before anything is written."""
+    device = runtime.resolve_device(recipe.train.device)
+    if recipe.train.device == "auto" and device.type == "cpu":
+        torch.set_num_threads(runtime.usable_cores())
+    folder = load.folder_of(recipe.model)
+    renderer = Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template)
+    data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
+                        cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
+    doctor.check_data(recipe, data)
+    seed_everything(recipe.seed)
+    precision = (decided or {}).get("precision") or _precision(recipe.train.precision, device)
+    model = _open(recipe, data, device, precision)
+    model = recipe.tuner.apply(model)
+    prepare_dtypes(model, precision)
+    if prepare_objective := getattr(recipe.objective, "prepare", None):
+        prepare_objective(model)
+    proved = isolation.prove(model, model.get_input_embeddings().num_embeddings) if recipe.train.packing else NOT_ASKED  # type: ignore[operator]
+    layout = _layout(recipe, data, model, proved, device, decided)
+    recipe.source.open(data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed)
+    steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
+    optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
+    predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
+    if _wants_checkpointing(recipe, predicted, decided):
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
+    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
+
+
+NOT_ASKED = isolation.Isolation(False, "train.packing is false", float("nan"))
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def _tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer lies: an adapter's folder may leave it to its base."""
+    if adapters.is_adapter(folder) and not (folder / "tokenizer.json").exists():
+        return load.folder_of(load.base_of(folder))
+    return folder
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return runtime.fast_precision(device.type)
+
+
+def _open(recipe: Recipe, data: Prepared, device: torch.device, precision: str) -> torch.nn.Module:
+    """With our attention where the model takes its attention from transformers' interface, else as it is."""
+    dtype = precision if recipe.model.dtype == "auto" else recipe.model.dtype
+    common: dict[str, Any] = {"head": recipe.objective.head, "labels": data.labels, "several": data.several,
+                              "device": device, "dtype": dtype, "trainable": True}  # fmt: skip
+    from .errors import ModelError
+
+    try:
+        return load.open_model(recipe.model, attention=attention.register(), **common)
+    except ModelError as error:
+        if "attention" not in str(error) and "attn_implementation" not in str(error):
+            raise
+        return load.open_model(recipe.model, **common)
+
+
+def _layout(
+    recipe: Recipe, data: Prepared, model: torch.nn.Module, proved: isolation.Isolation, device: torch.device, decided: dict[str, Any] | None
+) -> Layout:
+    from .models.forward import decoder_head
+
+    packed = proved.packed and (recipe.objective.head == "lm" or decoder_head(model) is not None)
+    records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
+    if decided:
+        return Layout(decided["packed"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"])
+    tokens = plan.choose_tokens(model, recipe.train, device=device)
+    return Layout(packed, data.renderer.pad_id, records, tokens)
+
+
+def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
+    if decided:
+        return bool(decided["activation_checkpointing"])
+    asked = recipe.train.activation_checkpointing
+    return asked if isinstance(asked, bool) else not predicted.fits
+
+
+# ---- a run, from its folder to its report ----
+
+
+def run(recipe: Recipe, resumed: Run | None = None) -> Run:
+    """Train, evaluate and report. Raises StoppedError, RunFailedError and, where a `require` was not met, RefusedError."""
+    if resumed is None and (RUNS / str(recipe.name)).exists():
+        Run.create(RUNS, str(recipe.name))  # tells that the name is taken, before anything is read
+    ready = prepare(recipe, resumed.read("plan.json")["decisions"] if resumed else None)
+    doctor.show(doctor.check(ready))
+    if resumed is None:
+        held = Run.create(RUNS, str(recipe.name))
+    else:
+        held = resumed
+        _check_same_data(ready, held)
+    with held.lock():
+        if resumed is None:
+            _describe(ready, held)
+        else:
+            for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
+                console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
+        return _work(ready, held)
+
+
+def _work(ready: Assembled, held: Run) -> Run:
+    recipe = ready.recipe
+    before = measure(ready, held, "before")
+    tally = _train(ready, held)
+    best = tally.best_step
+    if best is not None and best != tally.step:
+        checkpoint.load_weights(held.checkpoint_folder(best), ready.model)
+    after = measure(ready, held, "after")
+    saved = _save(ready, held)
+    report: dict[str, Any] = {"before": before, "after": after, "model": {"step": best or tally.step, "chosen": "best validation loss" if best else "last step"}}
+    report["measured"] = {"seconds": tally.seconds, "peak_memory_bytes": _peak(ready.device), "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9)}
+    report["proof"] = saved
+    unmet = require.check_requirements(recipe.require, before, after)
+    report["require"] = {"conditions": recipe.require, "unmet": unmet}
+    held.write("report.json", report)
+    write_report(held)
+    _tell_end(ready, held, before, after, unmet)
+    if unmet:
+        raise RefusedError("\n".join(unmet))
+    return held
+
+
+def _train(ready: Assembled, held: Run) -> Tally:
+    recipe = ready.recipe
+    valid: Sequence[Any] = ready.data.valid_tokens if ready.data.valid_tokens is not None else ()
+    trainer = Trainer(
+        ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
+        ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
+        observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
+    )  # fmt: skip
+    seed_everything(recipe.seed + 1)
+    last = checkpoint.latest(held.checkpoints_folder)
+    if last is not None:
+        trainer.resume(last)
+    try:
+        return trainer.fit()
+    finally:
+        trainer.observers[0].close()  # type: ignore[attr-defined]
+
+
+class Bar:
+    """The progress bar as an observer."""
+
+    def __init__(self, steps: int):
+        self.steps, self.bar, self.validation = steps, None, ""
+
+    def observe(self, event: Event) -> None:
+        if event.name in ("start", "resume"):
+            self.bar = self.bar or console.TrainingProgress(self.steps, event.step)
+        elif event.name == "validation":
+            self.validation = f"valid {event.values['loss']:.3f}"
+        elif event.name == "step" and self.bar is not None:
+            self.bar.step(event.step, event.values["loss"], event.values["tokens_per_second"], self.validation)
+        elif event.name in ("out_of_memory", "non_finite", "alarm"):
+            console.warn(f"step {event.step}: {event.name}: {event.values}")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def measure(ready: Assembled, held: Run, when: str) -> dict[str, Any]:
+    """Scores on the held-out records, stored in the run; what is stored already is not measured again."""
+    path = held.path / stored.FOLDER / f"{when}.jsonl"
+    if path.exists():
+        return stored.read(path).head["scores"]
+    if not ready.recipe.evaluate or ready.data.valid is None:
+        return {}
+    engine = engine_of(ready)
+    with console.Progress(f"evaluating {when}", None) as show:
+        report = evaluator.evaluate(engine, ready.data.valid, ready.recipe.evaluate, show=show)
+    stored.write(path, report, ready.data.valid, f"{held.name} ({when})")
+    return report.scores
+
+
+def engine_of(ready: Assembled) -> Engine:
+    return Engine(ready.model, ready.data.renderer, train_on=ready.recipe.data.train_on, name=str(ready.recipe.name))
+
+
+def _save(ready: Assembled, held: Run) -> dict[str, Any]:
+    """The model folder, written aside, proved, then renamed; returns the proof for the report."""
+    from . import files
+
+    recipe, renderer = ready.recipe, ready.data.renderer
+    model = ready.model
+    with files.new_folder(held.model_folder) as aside:
+        recipe.tuner.save(model, aside)
+        renderer.save(aside)
+        if recipe.objective.head == "lm":
+            save_generation_config(aside, renderer)
+        files.write_text(aside / "README.md", model_card(ready, held))
+        return proof.prove(aside, model, renderer, _sample(ready), classifier=recipe.objective.head == "classifier")
+
+
+def save_generation_config(folder: Path, renderer: Renderer) -> None:
+    """What ends an answer, as the template has it, where plain transformers looks for it."""
+    from .files import write_json
+
+    config = {"eos_token_id": renderer.end_ids, "pad_token_id": renderer.pad_id, "do_sample": False}
+    write_json(folder / "generation_config.json", config)
+
+
+def _sample(ready: Assembled, count: int = 20) -> list[Any]:
+    records = ready.data.valid if ready.data.valid is not None else ready.data.train
+    return [records[i] for i in range(min(count, len(records)))]
+
+
+def model_card(ready: Assembled, held: Run) -> str:
+    """What anybody who finds the folder has to know."""
+    recipe, train = ready.recipe, ready.data.train_tokens
+    lines = ["---", "library_name: transformers", f"base_model: {recipe.model.path}", "---", f"# {held.name}", "",
+             f"Fine-tuned with seektune ({type(recipe.tuner).__name__}, {type(recipe.objective).__name__}) from `{recipe.model.path}` "
+             f"on {len(ready.data.train):,} records ({int(train.lengths.sum()):,} tokens).", "", "| measure | before | after |", "|---|---|---|"]  # fmt: skip
+    for name in (measure(ready, held, "after") if ready.recipe.evaluate else {}):
+        old, new = measure(ready, held, "before").get(name, {}), measure(ready, held, "after")[name]
+        lines.append(f"| {name} | {old.get('value')} | {new.get('value')} |")
+    lines += ["", "The recipe that made it:", "", "```yaml", recipe.to_yaml().rstrip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _describe(ready: Assembled, held: Run) -> None:
+    from . import files
+
+    files.write_text(held.path / "recipe.yaml", ready.recipe.to_yaml())
+    held.write("environment.json", _environment(ready))
+    held.write("data.json", ready.data.facts() | {"examples": doctor.examples(ready.data)})
+    held.write("plan.json", ready.plan.as_dict() | {"decisions": ready.decisions})
+
+
+def _environment(ready: Assembled) -> dict[str, Any]:
+    return runtime.environment({"recipe": ready.recipe.seed}, str(ready.device), torch.get_num_threads())
+
+
+def _check_same_data(ready: Assembled, held: Run) -> None:
+    was, now = held.read("data.json")["fingerprint"], ready.data.fingerprints
+    if was != now:
+        fix = "put the files back as they were, or start a new run with model.continue=" + str(held.path)
+        raise InputError(problem(str(held.path), "the data files have changed since this run began", "the same records in the same order", fix))
+
+
+def _peak(device: torch.device) -> int:
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else runtime.peak_rss()
+
+
+def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[str, Any], unmet: list[str]) -> None:
+    rows = [[name, _score(before.get(name)), _score(after.get(name))] for name in after]
+    if rows:
+        console.table(["measure", "before", "after"], rows, heading=f"{ready.data.valid and len(ready.data.valid)} held-out records, 95 % intervals")
+    _side_by_side(held)
+    for line in unmet:
+        console.warn(f"not reached: {line}")
+    console.say(f"report   {held.path / 'report.html'}")
+    console.say(f"model    {held.model_folder}")
+    console.say(f"next     seektune chat {held.path}    or    seektune compare {held.path} ANOTHER_RUN")
+
+
+def _side_by_side(held: Run, count: int = 5) -> None:
+    try:
+        old, new = (stored.read(held.path / stored.FOLDER / f"{when}.jsonl").rows for when in ("before", "after"))
+    except DataError:
+        return
+    if not any(row.get("answer") for row in new):
+        return
+    for first, second in list(zip(old, new, strict=True))[:count]:
+        prompt = first["prompt"] if isinstance(first["prompt"], str) else first["prompt"][-1]["content"]
+        console.facts([("question", prompt.strip()[-160:]), ("expected", first["reference"]), ("before", first["answer"][:160]), ("after", second["answer"][:160])])
+        console.say()
+
+
+def _score(score: dict[str, Any] | None) -> str:
+    if not score or score.get("value") is None:
+        return "-"
+    low, high = score.get("low"), score.get("high")
+    return f"{score['value']:.3f}" + (f"  [{low:.3f}, {high:.3f}]" if low is not None else "")

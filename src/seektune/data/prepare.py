@@ -1,0 +1,103 @@
+"""From the `data:` part of a recipe to documents: read and check every row, split, render, tokenise; all counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import DataError, problem
+from . import formats, split
+from .chat import Renderer
+from .fingerprint import fingerprint
+from .options import Data, Input
+from .store import Records
+from .tokens import Tokens, tokenise
+
+Show = Callable[[str], Callable[[int, int], None]]  # a task's name -> what is told (done, total)
+
+
+@dataclass
+class Prepared:
+    """What a run learns from and is measured on. `labels` and `several` only for classifiers."""
+
+    renderer: Renderer
+    train: Records
+    valid: Records | None
+    train_tokens: Tokens
+    valid_tokens: Tokens | None
+    labels: list[str] | None
+    several: bool
+    fingerprints: dict[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """For data.json: fingerprints, counts of each input, and what tokenising did to them."""
+        found = {"fingerprint": self.fingerprints, "labels": self.labels}
+        for name, records, tokens in (("train", self.train, self.train_tokens), ("valid", self.valid, self.valid_tokens)):
+            if records is not None and tokens is not None:
+                sums = {"documents": len(tokens), "tokens": int(tokens.lengths.sum())}
+                found[name] = {"records": len(records), **sums, "inputs": records.facts, "tokenised": tokens.facts}
+        return found
+
+
+def quiet(task: str) -> Callable[[int, int], None]:
+    return lambda done, total: None
+
+
+def prepare(
+    data: Data, renderer: Renderer, *, head: Literal["lm", "classifier"], seed: int, cache: Path | None, show: Show = quiet
+) -> Prepared:
+    """Raises DataError with everything that is wrong with the files, before anything heavy is loaded."""
+    records = formats.read(list(data.train), data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
+    valid: Records | None = None
+    if data.valid is not None and data.valid.path is not None:
+        given = [Input(path=data.valid.path)]
+        valid = formats.read(given, data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
+    elif data.valid is not None:
+        records, valid = split.split(records, data.valid, seed)
+    labels, several = _labels(records) if head == "classifier" else (None, False)
+    if valid is not None and labels is not None:
+        _check_labels(valid, labels)
+
+    def tokens(of: Records) -> Tokens:
+        return tokenise(
+            of, renderer, train_on=data.train_on, max_length=data.max_length, too_long=data.too_long,
+            labels=labels, cache=_sub(cache, "tokens"), show=show("tokenising"),
+        )  # fmt: skip
+
+    train_tokens = tokens(records)
+    if len(train_tokens) == 0:
+        raise DataError(problem("data.train", f"none of {len(records)} records has a token to learn", fix="look at data.max_length and data.train_on"))
+    valid_tokens = tokens(valid) if valid is not None else None
+    prints = {"train": fingerprint(records)} | ({"valid": fingerprint(valid)} if valid is not None else {})
+    return Prepared(renderer, records, valid, train_tokens, valid_tokens, labels, several, prints)
+
+
+def _sub(cache: Path | None, name: str) -> Path | None:
+    return cache / name if cache is not None else None
+
+
+def _labels(records: Records) -> tuple[list[str], bool]:
+    """All labels, sorted, and whether a record may have several."""
+    found: set[str] = set()
+    several = False
+    for record in records:
+        label = record.get("label")
+        several |= isinstance(label, list)
+        found.update(str(one) for one in (label if isinstance(label, list) else [label]))
+    if len(found) < 2:
+        raise DataError(problem("data.train", f"only one label, {sorted(found)[0]!r}" if found else "no label", "at least two labels"))
+    return sorted(found), several
+
+
+def _check_labels(valid: Records, labels: list[str]) -> None:
+    """A held-out record of a class that training never shows cannot be judged."""
+    problems = []
+    for i, record in enumerate(valid):
+        label = record.get("label")
+        for one in label if isinstance(label, list) else [label]:
+            if str(one) not in labels:
+                problems.append(problem(valid.where(i), f"label {one!r} is in no training record", "one of " + ", ".join(labels[:10])))
+    if problems:
+        raise DataError(problems[:5] + ([f"… and {len(problems) - 5} more"] if len(problems) > 5 else []))

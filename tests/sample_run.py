@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from seektune.contracts import Record
+from seektune import kinds
+from seektune.contracts import Answer, Record
 from seektune.evaluate import stored
-from seektune.evaluate.evaluator import Report
+from seektune.evaluate.evaluator import evaluate
 from seektune.run import Run
 
 XSS = "<script>document.title = 'hacked'</script><img src=x onerror=\"document.title = 'hacked'\">'&</pre>"
+REFERENCE = '{"company": "海尔智家", "event": "acquisition", "amount": 120, "currency": "EUR", "direction": "up"}'
 STEPS = 240
 
 
@@ -64,33 +68,41 @@ def write_metrics(run: Run, steps: int) -> None:
     run.event("alarm", step=150, reason=f"gradient norm 12 times the median {XSS}")
 
 
+class Canned:
+    """An engine whose answers were written down before: right for the first `right` questions."""
+
+    def __init__(self, right: int):
+        self.right = right
+
+    def generate(self, prompts: Sequence[Record], **sampling: Any) -> list[Answer]:
+        wrong = [f"The company {XSS if i == 7 else 'is a company'}" for i in range(len(prompts))]
+        return [Answer(REFERENCE if i < self.right else wrong[i], [1], i < self.right) for i in range(len(prompts))]
+
+
 def write_evaluations(run: Run) -> None:
-    records: list[Record] = [
-        {"messages": [{"role": "user", "content": f"headline {i} {XSS if i == 0 else ''}"}]} for i in range(200)
-    ]
-    scores = {"before": {}, "after": {}}
+    asked = [f"Haier buys a rival for {i} million euros {XSS if i == 0 else ''}\nAnswer in JSON." for i in range(200)]
+    records: list[Record] = [{"messages": [message("user", text), message("assistant", REFERENCE)]} for text in asked]
+    held: dict[str, Any] = {}
     for when, right in (("before", 5), ("after", 183)):
-        hits = [float(i < right) for i in range(200)]
-        low, high = (0.01, 0.06) if right == 5 else (0.868, 0.947)
-        scores[when] = {"exact_match": {"value": right / 200, "low": low, "high": high, "n": 200}}
-        scores[when]["perplexity"] = {"value": 9.2 if right == 5 else 1.31, "low": 1.2, "high": 9.9, "n": 200}
-        reference = (
-            '{"company": "海尔智家", "event": "acquisition", "amount": 120, "currency": "EUR", "direction": "up"}'
-        )
-        answers = [
-            {"prompt": f"Haier buys a rival for {i} million euros {XSS if i == 0 else ''}\nAnswer in JSON.", "reference": reference,
-             "answer": reference if hit else f"The company {XSS if i == 0 else 'is a company'}", "stopped": bool(hit)}
-            for i, hit in enumerate(hits)
-        ]  # fmt: skip
-        report = Report(
-            values={"exact_match": hits}, answers=answers, measures=[{"kind": "exact_match", "max_new_tokens": 64}]
-        )
-        stored.write(run.path / "evaluation" / f"{when}.jsonl", report, records, "model")
-    measured = {"seconds": 118.4, "tokens_per_second": 5321.0, "peak_memory_bytes": 655 << 20}
-    proof = {"records": 20, "max_difference": 3.1e-6, "top1_agreement": 1.0, "stopped": "8 of 8", "passed": True}
-    run.write(
-        "report.json", scores | {"measured": measured, "proof": proof, "require": {"exact_match": "> before + 0.05"}}
-    )
+        engine: Any = Canned(right)
+        found = evaluate(engine, records, [kinds.build("evaluate", {"kind": "exact_match"})])
+        stored.write(run.path / "evaluation" / f"{when}.jsonl", found, records, "model")
+        held[when] = found.scores | {
+            "perplexity": {"value": 9.2 if right == 5 else 1.31, "low": 1.2, "high": 9.9, "n": 200}
+        }
+    held["measured"] = {"seconds": 118.4, "tokens_per_second": 5321.0, "peak_memory_bytes": 655 << 20}
+    held["proof"] = {
+        "records": 20,
+        "max_difference": 3.1e-6,
+        "top1_agreement": 1.0,
+        "stopped": "8 of 8",
+        "passed": True,
+    }
+    run.write("report.json", held | {"require": {"exact_match": "> before + 0.05"}})
+
+
+def message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def examples() -> list[list[list[str]]]:

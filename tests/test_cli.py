@@ -62,7 +62,7 @@ def test_nothing_heavy_is_imported(words: list[str]) -> None:
 
 
 def test_help_does_not_import_the_verbs() -> None:
-    code = "import sys\nfrom seektune.cli import main\nmain(['--help'])\nprint([m for m in sys.modules if m.startswith('seektune.commands.')], file=sys.stderr)"
+    code = "import sys\nfrom seektune.cli import main\nmain(['--help'])\nprint([m for m in sys.modules if m.startswith('seektune.commands.') and '._' not in m], file=sys.stderr)"
     assert python(code).stderr == "[]\n"
 
 

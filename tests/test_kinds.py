@@ -77,7 +77,8 @@ def test_values_take_the_type_of_the_option() -> None:
     ("values", "expected"),
     [
         ({"conut": 2}, "section.conut: unknown key; did you mean 'count'?"),
-        ({"hidden": 2}, "section.hidden: unknown key; known: class, count, either, inner, many, names, pair, ratio, rows, table, wide, wrapped"),
+        ({"zzz": 2}, "section.zzz: unknown key; known: class, count, either, inner, many, names, pair, ratio, rows, table, wide, wrapped"),
+        ({"hidden": 3}, "section.hidden: unknown key; did you mean 'wide'?"),
         ({"class_": "x"}, "section.class_: unknown key; did you mean 'class'?"),
         ({"count": 0}, "section.count: found 0; expected at least 1"),
         ({"count": True}, "section.count: found true; expected integer"),

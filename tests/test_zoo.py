@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-
 import zoo
 
 LOOSENED: dict[str, list[dict[str, Any]]] = {  # settings under which a mechanism no longer binds
@@ -36,7 +35,9 @@ def test_is_finite_seeded_and_reads_its_context(architecture: str) -> None:
     assert not torch.allclose(one, other)
     changed = ids.clone()
     changed[0, 10] = ids[0, 10] - 1
-    assert not torch.allclose(one[..., -1, :] if one.ndim == 3 else one, logits(zoo.tiny(architecture), changed)[..., -1, :], atol=1e-4)
+    assert not torch.allclose(
+        one[..., -1, :] if one.ndim == 3 else one, logits(zoo.tiny(architecture), changed)[..., -1, :], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("architecture", "setting"), [(a, s) for a, several in LOOSENED.items() for s in several])
@@ -70,7 +71,9 @@ def test_tokenizer_and_folder(tmp_path: Any) -> None:
     folder = zoo.tiny_folder(tmp_path / "m", "qwen2")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert len(tokenizer) == zoo.VOCAB - 16
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "你好 a"}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "你好 a"}], tokenize=False, add_generation_prompt=True
+    )
     assert text == "<user>你好 a<assistant>"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     ids = zoo.ids()

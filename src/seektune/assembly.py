@@ -55,7 +55,7 @@ class Assembled:
     @property
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
-        return {"precision": self.precision, "packed": self.layout.packed, "microbatch_tokens": self.layout.tokens,
+        return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
                 "activation_checkpointing": bool(getattr(self.model, "is_gradient_checkpointing", False))}  # fmt: skip
 
@@ -89,7 +89,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
 
 
-NOT_ASKED = isolation.Isolation(False, "train.packing is false", float("nan"))
+NOT_ASKED = isolation.Isolation("padded", "train.packing is false", float("nan"))
 
 
 def seed_everything(seed: int) -> None:
@@ -133,12 +133,14 @@ def _layout(
 ) -> Layout:
     from .models.forward import decoder_head
 
-    packed = proved.packed and (recipe.objective.head == "lm" or decoder_head(model) is not None)
+    rows = proved.rows
+    if rows == "packed" and recipe.objective.head == "classifier" and decoder_head(model) is None:
+        rows = "padded"  # an encoder's pooling reads rows
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
-        return Layout(decided["packed"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"])
+        return Layout(decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"])
     tokens = plan.choose_tokens(model, recipe.train, device=device)
-    return Layout(packed, data.renderer.pad_id, records, tokens)
+    return Layout(rows, data.renderer.pad_id, records, tokens)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

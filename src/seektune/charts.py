@@ -151,8 +151,10 @@ def _frame(series: Sequence[Series], zero: bool, width: int, height: int) -> Fra
     xs = [x for one in series for x in one.xs]
     ys = [y for one in series for y in one.ys if y is not None]
     low, high = (0.0 if zero else min(ys)), max(ys)
-    if high <= low:
-        low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
+    scale = max(abs(low), abs(high))
+    if high - low <= max(1e-9 * scale, 1e-30):  # a flat curve stands in the middle
+        room = 0.1 * scale if scale > 1e-29 else 1.0
+        low, high = low - room, high + room
     room = (high - low) * 0.06
     y = (low if zero else low - room, high + room)
     x = (min(xs), max(xs)) if max(xs) > min(xs) else (min(xs) - 1, max(xs) + 1)

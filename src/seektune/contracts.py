@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,8 +102,8 @@ class Tuner(Protocol):
 class Objective(Protocol):
     """*What for*. `unit` documents stay together (2 for pairs). Only `loss` is required; `prepare` and `annotate` may be absent."""
 
-    unit: int  # a class attribute, not an option
-    head: Literal["lm", "classifier"]  # which Auto class opens the model; a class attribute
+    unit: ClassVar[int]
+    head: ClassVar[Literal["lm", "classifier"]]  # which Auto class opens the model
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss: ...
 
@@ -131,7 +131,7 @@ class Measure(Protocol):
     turns lists into a mean with a confidence interval and keeps them for `compare`.
     """
 
-    level: int
+    level: ClassVar[int]
 
     def measure(self, engine: Engine, records: Sequence[Record]) -> dict[str, Any]: ...
 

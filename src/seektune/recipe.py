@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +22,36 @@ from .errors import RecipeError, nearest, problem
 from .kinds import Problem
 from .models.load import Model
 from .recipe_yaml import Written
-from .run import Run
+from .run import Run, next_name
 from .train.options import Train
 
 VERSION = 1  # of the format; `version: 1` at the top of a file, which may leave it out
-
-
-def _part(help_text: str, factory: Callable[[], Any] | None = None) -> Any:
-    """A field that holds a section or kinds, whose own options have the probes."""
-    metadata = {"help": help_text}
-    if factory is None:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default_factory=factory, metadata=metadata)
 
 
 @dataclass(kw_only=True)
 class Recipe:
     """One run. Sections and kinds are dataclasses of their own; each field is a key of the file."""
 
-    name: str | None = option(None, "of the run; the file's name where left out", probe=Probe("other", "report"))
-    seed: int = option(17, "of all that is random", probe=Probe(18), check=at_least(0))
-    model: Model = _part("what the run starts from")
-    data: Data = _part("what it learns from, and what is held out")
-    source: Source = _part("where batches come from", lambda: kinds.build("source", {"kind": "loader"}))
-    tuner: Tuner = _part("what may change in the model")
-    objective: Objective = _part("what for")
-    optimizer: Optimizer = _part("how each step is taken", lambda: kinds.build("optimizer", {"kind": "adamw"}))
-    schedule: Schedule = _part(
-        "factor of the learning rate over the run", lambda: kinds.build("schedule", {"kind": "cosine"})
+    name: str | None = option(
+        None, "of the run and its folder; the file's name where left out", probe=Probe("other", "report")
     )
-    train: Train = _part("how long, in what pieces, how often to save", Train)
-    observers: list[Observer] = _part("what else happens while training", list)
+    seed: int = option(17, "of all that is random", probe=Probe(18), check=at_least(0))
+    model: Model = field(metadata={"help": "what the run starts from"})
+    data: Data = field(metadata={"help": "what it learns from, and what is held out"})
+    source: Source = field(
+        default_factory=lambda: kinds.build("source", {"kind": "loader"}), metadata={"help": "where batches come from"}
+    )
+    tuner: Tuner = field(metadata={"help": "what may change in the model"})
+    objective: Objective = field(metadata={"help": "what for"})
+    optimizer: Optimizer = field(
+        default_factory=lambda: kinds.build("optimizer", {"kind": "adamw"}), metadata={"help": "how each step is taken"}
+    )
+    schedule: Schedule = field(
+        default_factory=lambda: kinds.build("schedule", {"kind": "cosine"}),
+        metadata={"help": "factor of the learning rate over the run"},
+    )
+    train: Train = field(default_factory=Train, metadata={"help": "how long, in what pieces, how often to save"})
+    observers: list[Observer] = field(default_factory=list, metadata={"help": "what else happens while training"})
     evaluate: list[Measure] = option(
         help="measured on the held-out records, before and after",
         probe=Probe([{"kind": "perplexity"}], "report", given={"data.valid.fraction": 0.4}),
@@ -77,7 +76,10 @@ class Recipe:
 
     def run(self) -> Run:
         """Train, evaluate and report; the run's folder holds all that came of it."""
-        return run_recipe(self.checked())
+        from . import assembly
+
+        named = self if self.name else dataclasses.replace(self, name=next_name(assembly.RUNS, "run"))
+        return assembly.run(named.checked())
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -99,6 +101,13 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if found or recipe is None:
         raise RecipeError(sorted(dict.fromkeys(found), key=_order))
     return recipe
+
+
+def resume(run: Run) -> Run:
+    """Go on with a run, by the recipe in its folder."""
+    from . import assembly
+
+    return assembly.run(load(run.path / "recipe.yaml"), run)
 
 
 def _text(path: Path) -> str:
@@ -206,12 +215,3 @@ def _order(line: str) -> tuple[bool, int]:
     argument = re.match(r"argument (\d+)", line)
     number = argument or re.match(r"[^:]*:(\d+)", line)
     return bool(argument), int(number[1]) if number else 0
-
-
-def resume(run: Run) -> Run:
-    """Go on with a run, by the recipe in its folder."""
-    return run_recipe(load(run.path / "recipe.yaml"), run, resume=True)
-
-
-def run_recipe(recipe: Recipe, run: Run | None = None, resume: bool = False) -> Run:
-    raise NotImplementedError  # the lead's

@@ -7,6 +7,7 @@ here that is completed from metrics and events, and shown.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ OWN_KEYS = (
     "comparison",
     "proof",
 )
+Rows = Sequence[Mapping[str, Any]]  # lines of metrics.jsonl or events.jsonl
 AXES = (
     "step",
     "progress",
@@ -43,25 +45,33 @@ AXES = (
 )
 ANSWERS_SHOWN, ANSWERS_FOLDED, WORSE_SHOWN, EVENTS_SHOWN = 6, 40, 10, 200
 SMALL = 340  # width of all charts but the first
+COUNTED = ("checkpoint", "resume", "non_finite", "out_of_memory", "alarm")
+REGULAR = ("validation", "checkpoint")
 TROUBLE = frozenset({"alarm", "non_finite", "out_of_memory", "failed"})
 
 
 def write_report(run: Run, status: str = "finished") -> dict[str, Any]:
     """Complete report.json, write report.html beside it, and return the report. `status` is what the run has come to."""
-    report = build(run, status)
+    rows = run.metrics()
+    report = build(run, status, rows)
     run.write("report.json", report)
-    files.write_text(run.path / "report.html", html(run, report))
+    files.write_text(run.path / "report.html", html(run, report, rows))
     return report
 
 
-def build(run: Run, status: str) -> dict[str, Any]:
+def build(run: Run, status: str, rows: Rows) -> dict[str, Any]:
     """The report as a dict: what report.json already holds, with verdict, training facts and the comparison with the plan."""
     held = run.read("report.json", {})
     before, after = held.get("before") or {}, held.get("after") or {}
     plan = held.get("plan") or run.read("plan.json", {})
-    measured = speed(run) | (held.get("measured") or {})
+    measured = speed(rows) | (held.get("measured") or {})
     paired = differences(run)
-    report = {"status": status, "name": run.name, "verdict": verdict(before, after, paired), "training": training(run)}
+    report = {
+        "status": status,
+        "name": run.name,
+        "verdict": verdict(before, after, paired),
+        "training": training(rows, run.events()),
+    }
     report |= {"before": before, "after": after, "differences": paired}
     report |= {"plan": plan, "measured": measured, "comparison": compare_plan(plan, measured)}
     return (
@@ -112,9 +122,10 @@ def lower_is_better(name: str) -> bool:
     )
 
 
-def training(run: Run) -> dict[str, Any]:
+def training(rows: Rows, events: Rows) -> dict[str, Any]:
     """Steps, tokens, losses, and what was counted on the way."""
-    train, valid = run.metrics("train"), [row for row in run.metrics("valid") if row.get("loss") is not None]
+    train = [row for row in rows if row.get("split") == "train"]
+    valid = [row for row in rows if row.get("split") == "valid" and row.get("loss") is not None]
     if not train:
         return {}
     last = train[-1]
@@ -127,14 +138,16 @@ def training(run: Run) -> dict[str, Any]:
     if valid:
         best = min(valid, key=lambda row: row["loss"])
         facts |= {"best_validation_loss": best["loss"], "best_validation_step": best["step"]}
-    counts = {name: len(run.events(name)) for name in ("checkpoint", "resume", "non_finite", "out_of_memory", "alarm")}
-    return facts | {"events": {name: count for name, count in counts.items() if count}}
+    counts = Counter(row["event"] for row in events)
+    return facts | {"events": {name: counts[name] for name in COUNTED if counts[name]}}
 
 
-def speed(run: Run) -> dict[str, Any]:
+def speed(rows: Rows) -> dict[str, Any]:
     """Tokens a second over all steps that took time, and the seconds that they took."""
     seconds, tokens, earlier = 0.0, 0, 0
-    for row in run.metrics("train"):
+    for row in rows:
+        if row.get("split") != "train":
+            continue
         made, earlier = (row.get("tokens") or 0) - earlier, row.get("tokens") or 0
         if row.get("tokens_per_second"):
             seconds, tokens = seconds + made / row["tokens_per_second"], tokens + made
@@ -158,7 +171,7 @@ def compare_plan(plan: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[s
 # The page
 
 
-def html(run: Run, report: Mapping[str, Any]) -> str:
+def html(run: Run, report: Mapping[str, Any], rows: Rows) -> str:
     """The page, from the report and the other files of the run."""
     data, events = run.read("data.json", {}), run.events()
     extra = {key: value for key, value in report.items() if key not in OWN_KEYS}
@@ -167,7 +180,7 @@ def html(run: Run, report: Mapping[str, Any]) -> str:
         [
             _header(run, report),
             _headline(report),
-            page.section("Training", _curves(run, events), page.facts(report["training"])),
+            page.section("Training", _curves(rows, events), page.facts(report["training"])),
             page.section("Before and after", _scores(report)),
             _answers(run),
             _examples(data),
@@ -248,8 +261,8 @@ def _range(name: str, score: Mapping[str, Any]) -> str:
     return f" (95 % interval {shown(name, score['low'])} to {shown(name, score['high'])})"
 
 
-def _curves(run: Run, events: Sequence[Mapping[str, Any]]) -> str:
-    train, valid = run.metrics("train"), run.metrics("valid")
+def _curves(rows: Rows, events: Rows) -> str:
+    train, valid = ([row for row in rows if row.get("split") == split] for split in ("train", "valid"))
     marks = [
         (row["step"], f"{page.words(row['event'])} at step {row['step']}")
         for row in events
@@ -273,7 +286,7 @@ def _curves(run: Run, events: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="charts">{inner}</div>' if inner else ""
 
 
-def _series(name: str, rows: Sequence[Mapping[str, Any]], key: str, **look: Any) -> charts.Series:
+def _series(name: str, rows: Rows, key: str, **look: Any) -> charts.Series:
     having = [row for row in rows if key in row and _is_number(row.get("step"))]
     values = [row[key] if _is_number(row[key]) else None for row in having]
     return charts.Series(page.words(name), [row["step"] for row in having], values, **look)
@@ -404,10 +417,10 @@ def _anything(value: Any) -> str:
     return f"<p>{page.text(number(value))}</p>" if value not in (None, "", []) else ""
 
 
-def _events(events: Sequence[Mapping[str, Any]]) -> str:
+def _events(events: Rows) -> str:
     """Everything but the regular ones, which are only counted."""
-    regular = [row for row in events if row["event"] in ("checkpoint", "validation")]
-    others = [row for row in events if row not in regular]
+    regular = [row for row in events if row["event"] in REGULAR]
+    others = [row for row in events if row["event"] not in REGULAR]
     rows = []
     for row in others[-EVENTS_SHOWN:]:
         details = {key: value for key, value in row.items() if key not in ("event", "time", "step")}
@@ -422,7 +435,7 @@ def _events(events: Sequence[Mapping[str, Any]]) -> str:
             ]
         )
     left = f" The last {EVENTS_SHOWN} of {len(others):,} are shown." if len(others) > EVENTS_SHOWN else ""
-    counted = {name: sum(row["event"] == name for row in regular) for name in ("validation", "checkpoint")}
+    counted = {name: sum(row["event"] == name for row in regular) for name in REGULAR}
     line = (
         f'<p class="soft">Besides {counted["validation"]:,} validations and {counted["checkpoint"]:,} checkpoints.{left}</p>'
         if events

@@ -7,7 +7,6 @@ once, when they start.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import platform
@@ -16,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__, files
 from .errors import RecipeError, problem
@@ -132,8 +131,7 @@ def _no_device(where: str, name: str, reason: str) -> str:
     return problem(where, f"{name!r} is not there ({reason})", "a device of this machine", "take `auto` or `cpu`")
 
 
-@dataclasses.dataclass(frozen=True)
-class Speed:
+class Speed(NamedTuple):
     """How fast this machine was when it was measured. Operations and bytes a second."""
 
     float32: float  # matrix products in fp32
@@ -157,7 +155,7 @@ def measure(device: str = "cpu", cache: Path | None = None) -> Speed:
         return Speed(**files.read_json(path))
     speed = Speed(_product_speed(torch.float32, device), _product_speed(torch.bfloat16, device), _read_speed(device))
     with contextlib.suppress(OSError):  # a cache that cannot be written costs half a second each time
-        files.write_json(path, dataclasses.asdict(speed))
+        files.write_json(path, speed._asdict())
     return speed
 
 

@@ -16,6 +16,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from seektune.data.formats import read
 from seektune.data.options import Input
 from seektune.data.store import Records
@@ -155,7 +156,9 @@ def test_completion_of_message_lists() -> None:
 def test_text_with_spans() -> None:
     assert one({"text": "abc", "spans": [[1, 3, 0.5]]}) == {"text": "abc", "spans": [[1, 3, 0.5]]}
     problem = refused(write("x.jsonl", [{"text": "abc", "spans": [[1, 4, 1.0]]}]))[0]
-    assert problem.startswith("x.jsonl:1: `spans` has an entry that is none: [1, 4, 1.0]; expected [start, end, weight]")
+    assert problem.startswith(
+        "x.jsonl:1: `spans` has an entry that is none: [1, 4, 1.0]; expected [start, end, weight]"
+    )
 
 
 def test_labels_one_several_and_pairs() -> None:
@@ -167,7 +170,12 @@ def test_labels_one_several_and_pairs() -> None:
 
 
 def test_labels_as_numbers_and_text_are_one_label_and_it_is_said() -> None:
-    rows = [{"text": "a", "label": 1}, {"text": "b", "label": "1"}, {"text": "c", "label": 1.0}, {"text": "d", "label": "0"}]
+    rows = [
+        {"text": "a", "label": 1},
+        {"text": "b", "label": "1"},
+        {"text": "c", "label": 1.0},
+        {"text": "d", "label": "0"},
+    ]
     records = load(write("l.jsonl", rows), "classifier")
     assert [record["label"] for record in records] == ["1", "1", "1", "0"]
     assert records.facts["labels"] == {"0": 1, "1": 3}
@@ -176,7 +184,10 @@ def test_labels_as_numbers_and_text_are_one_label_and_it_is_said() -> None:
 
 def test_lists_and_single_labels_do_not_mix() -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "b", "label": ["x"]}]
-    assert refused(write("l.jsonl", rows), "classifier")[0] == "l.jsonl:2: `label` is a list; expected one label as in l.jsonl:1"
+    assert (
+        refused(write("l.jsonl", rows), "classifier")[0]
+        == "l.jsonl:2: `label` is a list; expected one label as in l.jsonl:1"
+    )
 
 
 PAIR = {
@@ -216,9 +227,13 @@ def test_pair_of_longer_dialogues_splits_where_they_part() -> None:
 
 
 def test_columns_rename_and_may_swap() -> None:
-    record = one({"question": "1 + 1", "ask": "Add.", "output": "2"}, columns={"instruction": "ask", "input": "question"})
+    record = one(
+        {"question": "1 + 1", "ask": "Add.", "output": "2"}, columns={"instruction": "ask", "input": "question"}
+    )
     assert record == ALPACA_RECORD
-    swapped = one({"instruction": "i", "input": "answer", "output": "question"}, columns={"input": "output", "output": "input"})
+    swapped = one(
+        {"instruction": "i", "input": "answer", "output": "question"}, columns={"input": "output", "output": "input"}
+    )
     assert [m["content"] for m in swapped["messages"]] == ["i\nquestion", "answer"]
 
 
@@ -371,7 +386,9 @@ def test_single_object_is_a_record() -> None:
 # Encodings
 
 
-CHINESE = [{"instruction": "识别并解释给定列表中的两个科学理论", "input": "", "output": "细胞理论是生物科学的一个理论。"}] * 5
+CHINESE = [
+    {"instruction": "识别并解释给定列表中的两个科学理论", "input": "", "output": "细胞理论是生物科学的一个理论。"}
+] * 5
 
 
 def test_gb18030_is_found_and_said() -> None:
@@ -398,7 +415,14 @@ def test_one_spoilt_byte_is_not_taken_for_another_encoding() -> None:
 
 def test_latin1_is_refused_with_a_remedy() -> None:
     Path("x.jsonl").write_bytes('{"text": "café déjà vu"}\n{"text": "naïveté"}\n'.encode("latin-1"))
-    assert refused("x.jsonl")[0].startswith("x.jsonl:1: bytes that are not UTF-8; expected UTF-8 (or GB18030) text; convert it")
+    assert refused("x.jsonl")[0].startswith(
+        "x.jsonl:1: bytes that are not UTF-8; expected UTF-8 (or GB18030) text; convert it"
+    )
+
+
+def test_utf16_is_named() -> None:
+    Path("x.csv").write_bytes("text,label\n中,1\n".encode("utf-16"))
+    assert refused("x.csv") == ["x.csv: UTF-16 text; expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`"]
 
 
 # What is wrong
@@ -421,7 +445,25 @@ def test_many_broken_lines_list_five_and_count_the_rest() -> None:
     assert problems[5] == "x.jsonl: 4 more of this kind"
 
 
-@pytest.mark.parametrize("text", ['[{"text": "a"}, {"text": "b"', '[{"text": "a"} {"text": "b"}]', '[{"text": "a"}] x', '{"a": [{"text": "a"}],', "7", '"x"'])
+def test_broken_and_unfit_rows_are_told_together() -> None:
+    Path("x.jsonl").write_text("\n".join([json.dumps(ALPACA), "{", json.dumps(ALPACA | {"output": ""})]))
+    broken, unfit, sums = refused("x.jsonl")
+    assert broken.startswith("x.jsonl:2: broken JSON")
+    assert unfit.startswith("x.jsonl:3: `output` is empty")
+    assert "1 of 3 records are unfit (1 × `output` is empty)" in sums
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"text": "a"}, {"text": "b"',
+        '[{"text": "a"} {"text": "b"}]',
+        '[{"text": "a"}] x',
+        '{"a": [{"text": "a"}],',
+        "7",
+        '"x"',
+    ],
+)
 def test_broken_documents(text: str) -> None:
     Path("x.json").write_text(text)
     assert any("broken JSON" in line for line in refused("x.json", allow_dropped=1.0))
@@ -460,7 +502,9 @@ def test_allowed_share_is_per_input_and_nothing_left_is_refused() -> None:
     good, bad = write("good.jsonl", [ALPACA] * 100), write("bad.jsonl", [ALPACA, ALPACA | {"output": ""}])
     with pytest.raises(DataError, match=r"bad\.jsonl: 1 of 2 records are unfit"):
         read([Input(path=good), Input(path=bad)], 0.01, "lm")
-    assert "3 of 3 records are unfit" in refused(write("none.jsonl", [ALPACA | {"output": ""}] * 3), allow_dropped=1.0)[-1]
+    assert (
+        "3 of 3 records are unfit" in refused(write("none.jsonl", [ALPACA | {"output": ""}] * 3), allow_dropped=1.0)[-1]
+    )
 
 
 def test_ragged_csv_rows() -> None:
@@ -491,7 +535,9 @@ def test_empty_file(name: str, content: str) -> None:
     assert refused(name) == [f"{name}: empty file; expected at least one record"]
 
 
-@pytest.mark.parametrize(("name", "content"), [("x.jsonl", "\n\n"), ("x.csv", "text,label\n"), ("x.json", "[]"), ("x.txt", " \n")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.jsonl", "\n\n"), ("x.csv", "text,label\n"), ("x.json", "[]"), ("x.txt", " \n")]
+)
 def test_file_without_records(name: str, content: str) -> None:
     Path(name).write_text(content)
     assert refused(name) == [f"{name}: no records; expected at least one"]
@@ -504,7 +550,10 @@ def test_file_without_records(name: str, content: str) -> None:
         ("hello", "`messages` is text that is no JSON; expected a list, or a list written as JSON"),
         ({"role": "user"}, "`messages` is an object; expected a list of messages"),
         ([["user", "q"]], 'a message in `messages` is a list: message 1; expected {"role": ..., "content": ...}'),
-        ([{"role": "user", "content": "q"}], "no answer in `messages`; expected at least one message with the role assistant"),
+        (
+            [{"role": "user", "content": "q"}],
+            "no answer in `messages`; expected at least one message with the role assistant",
+        ),
         ([{"content": "q"}], "a message in `messages` has no role: message 1; expected `role` (or `from`)"),
         ([{"role": "assistant"}], "a message has no content: message 1 of `messages`; expected text"),
         ([{"role": "assistant", "content": " "}], "empty answer; expected text in every message of the assistant"),
@@ -513,8 +562,14 @@ def test_file_without_records(name: str, content: str) -> None:
             "a content part of type 'image_url': message 1 of `messages`; expected parts of type 'text'",
         ),
         ([{"role": "assistant", "content": "a", "train": 1}], "`train` is 1: message 1; expected true or false"),
-        ([{"role": "assistant", "content": "a", "weight": -1}], "`weight` is -1: message 1; expected a number, 0 or more"),
-        ([{"role": "assistant", "content": "a", "weight": True}], "`weight` is True: message 1; expected a number, 0 or more"),
+        (
+            [{"role": "assistant", "content": "a", "weight": -1}],
+            "`weight` is -1: message 1; expected a number, 0 or more",
+        ),
+        (
+            [{"role": "assistant", "content": "a", "weight": True}],
+            "`weight` is True: message 1; expected a number, 0 or more",
+        ),
         (
             [{"role": "assistant", "content": "a", "wieght": 2}],
             "unknown field 'wieght' in a message: message 1; did you mean 'weight'?",
@@ -532,7 +587,9 @@ def test_unfit_messages(messages: Any, reason: str) -> None:
 
 def test_unknown_role_lists_the_known() -> None:
     line = refused(write("x.jsonl", [{"conversations": [{"from": "narrator", "value": "q"}]}]))[0]
-    assert line.startswith("x.jsonl:1: unknown role 'narrator': message 1 of `conversations`; expected one of system, developer")
+    assert line.startswith(
+        "x.jsonl:1: unknown role 'narrator': message 1 of `conversations`; expected one of system, developer"
+    )
 
 
 def test_two_system_prompts() -> None:
@@ -550,7 +607,14 @@ def test_rows_that_are_no_objects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "found"), [(0.5, "is 0.5"), ({"a": 1}, "is an object"), (" ", "is empty"), ([["a"]], "holds lists in a list"), (None, "is missing")]
+    ("label", "found"),
+    [
+        (0.5, "is 0.5"),
+        ({"a": 1}, "is an object"),
+        (" ", "is empty"),
+        ([["a"]], "holds lists in a list"),
+        (None, "is missing"),
+    ],
 )
 def test_unfit_labels(label: Any, found: str) -> None:
     rows = [{"text": "a", "label": "x" if not isinstance(label, list) else ["x"]}, {"text": "b", "label": label}]
@@ -620,7 +684,7 @@ def test_folder_and_glob_in_order_of_names() -> None:
 
 def test_sources_tell_the_inputs_apart() -> None:
     a, b = write("a.jsonl", [ALPACA] * 2), write("b.jsonl", [{"text": "t"}])
-    records = read([Input(path=a), Input(path=b, weight=0.5)], 0.0, "lm")
+    records = read([Input(path=a), Input(path=b)], 0.0, "lm")
     assert [records.source(i) for i in range(3)] == [0, 0, 1]
     assert [facts["shape"] for facts in records.facts["inputs"]] == ["instruction", "text"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from evaluate.fakes import Parrot, chat
+
 from seektune import files
 from seektune.errors import DataError
 from seektune.evaluate import stored
@@ -20,7 +20,9 @@ from seektune.evaluate.measures.perplexity import Perplexity
 QUESTIONS = [f"q{i}" for i in range(12)]
 
 
-def kept(path: Path, answers: dict[str, str], records: list[dict[str, Any]], measures: list[Any] | None = None) -> stored.Evaluation:
+def kept(
+    path: Path, answers: dict[str, str], records: list[dict[str, Any]], measures: list[Any] | None = None
+) -> stored.Evaluation:
     report = evaluate(Parrot(answers), records, measures or [ExactMatch(), F1()])
     return stored.read(stored.write(path, report, records, "parrot"))
 
@@ -80,8 +82,12 @@ def test_perplexity_is_compared_as_a_ratio(tmp_path: Path) -> None:
     one = kept(tmp_path / "a", {}, texts, [Perplexity()])
     found = compare(one, kept(tmp_path / "b", {}, texts, [Perplexity()]))
     assert found.differences["perplexity"] == {
-        **{"before": pytest.approx(7.389056), "after": pytest.approx(7.389056)},
-        **{"difference": 0.0, "low": 0.0, "high": 0.0, "n": 2},
+        "before": pytest.approx(7.389056),
+        "after": pytest.approx(7.389056),
+        "difference": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "n": 2,
     }
     assert found.changed == []
 
@@ -101,8 +107,13 @@ def test_runs_are_compared_by_their_newest_evaluations_that_share_records(tmp_pa
     kept(stored.place(second), answered(5), RECORDS[:6])
     kept(stored.place(second), answered(9), RECORDS[6:])
     found = compare_paths(first, second)
-    assert (found.differences["exact_match"]["before"], found.differences["exact_match"]["after"]) == (pytest.approx(2 / 6), pytest.approx(5 / 6))
-    assert compare_paths(stored.evaluations(first)[1].path, second).differences["exact_match"]["before"] == pytest.approx(1 / 6)
+    assert (found.differences["exact_match"]["before"], found.differences["exact_match"]["after"]) == (
+        pytest.approx(2 / 6),
+        pytest.approx(5 / 6),
+    )
+    assert compare_paths(stored.evaluations(first)[1].path, second).differences["exact_match"][
+        "before"
+    ] == pytest.approx(1 / 6)
 
 
 def test_a_run_without_evaluations(tmp_path: Path) -> None:

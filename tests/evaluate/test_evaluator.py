@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-
 from evaluate.fakes import Parrot, chat
+
 from seektune.errors import RecipeError
 from seektune.evaluate.evaluator import evaluate
 from seektune.evaluate.measures.accuracy import Accuracy

@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-
 from evaluate.fakes import Parrot, chat
+
 from seektune.errors import DataError
 from seektune.evaluate.evaluator import pools
 from seektune.evaluate.measures import _records
@@ -19,7 +19,11 @@ from seektune.evaluate.measures.perplexity import Perplexity
 
 
 def figures(measure: Any, values: dict[str, list[Any]]) -> dict[str, float]:
-    return {name: float(value) for pool in pools(measure, values) for name, value in zip(pool.names, pool.values, strict=True)}
+    return {
+        name: float(value)
+        for pool in pools(measure, values)
+        for name, value in zip(pool.names, pool.values, strict=True)
+    }
 
 
 def test_perplexity_pools_tokens_not_records() -> None:
@@ -147,7 +151,11 @@ def by_hand(pairs: list[Any], average: str) -> dict[str, float]:
 def three(hits: int, said: int, true: int, suffix: str) -> dict[str, float]:
     precision, recall = (hits / said if said else 0.0), (hits / true if true else 0.0)
     both = precision + recall
-    return {f"precision{suffix}": precision, f"recall{suffix}": recall, f"f1{suffix}": 2 * precision * recall / both if both else 0.0}
+    return {
+        f"precision{suffix}": precision,
+        f"recall{suffix}": recall,
+        f"f1{suffix}": 2 * precision * recall / both if both else 0.0,
+    }
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted", "micro"])

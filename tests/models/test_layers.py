@@ -6,9 +6,9 @@ import re
 
 import pytest
 import torch
+import zoo
 from torch import nn
 
-import zoo
 from seektune.errors import ModelError
 from seektune.models.layers import (
     Targets,
@@ -26,7 +26,9 @@ MLP = "mlp.gate_proj mlp.up_proj mlp.down_proj"
 MLA = "self_attn.q_a_proj self_attn.q_b_proj self_attn.kv_a_proj_with_mqa self_attn.kv_b_proj self_attn.o_proj"
 EXPERTS = "mlp.experts.gate_up_proj mlp.experts.down_proj"
 SHARED = "mlp.shared_experts.gate_proj mlp.shared_experts.up_proj mlp.shared_experts.down_proj"
-LINEAR = "linear_attn.in_proj_qkv linear_attn.in_proj_z linear_attn.in_proj_a linear_attn.in_proj_b linear_attn.out_proj"
+LINEAR = (
+    "linear_attn.in_proj_qkv linear_attn.in_proj_z linear_attn.in_proj_a linear_attn.in_proj_b linear_attn.out_proj"
+)
 V4 = "self_attn.q_a_proj self_attn.q_b_proj self_attn.kv_proj self_attn.o_a_proj self_attn.o_b_proj"
 COMPRESSOR = "self_attn.compressor.kv_proj self_attn.compressor.gate_proj"
 BERT = "attention.self.query attention.self.key attention.self.value attention.output.dense intermediate.dense output.dense"
@@ -126,7 +128,9 @@ def test_names_by_ending_glob_and_expression() -> None:
     assert adapted("q_proj") == [f"model.layers.{i}.self_attn.q_proj" for i in range(3)]
     assert adapted("1.self_attn.q_proj") == ["model.layers.1.self_attn.q_proj"]
     assert adapted("model.layers.[02].*.up_proj") == ["model.layers.0.mlp.up_proj", "model.layers.2.mlp.up_proj"]
-    assert adapted(r".*layers\.(0|1)\.mlp\.(gate|up)_proj") == [f"model.layers.{i}.mlp.{n}_proj" for i in (0, 1) for n in ("gate", "up")]
+    assert adapted(r".*layers\.(0|1)\.mlp\.(gate|up)_proj") == [
+        f"model.layers.{i}.mlp.{n}_proj" for i in (0, 1) for n in ("gate", "up")
+    ]
     assert adapted("lm_head", "embed_tokens") == ["model.embed_tokens", "lm_head"]
     everything = set(linear_targets(model).adapted)
     assert set(adapted("all_linear", "lm_head")) == everything | {"lm_head"}
@@ -213,7 +217,9 @@ def test_blocks_takes_layers_and_not_experts() -> None:
 def test_gpt2_layers_of_transposed_weights() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.for_model("gpt2", vocab_size=99, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0)
+    config = AutoConfig.for_model(
+        "gpt2", vocab_size=99, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=0
+    )
     model = AutoModelForCausalLM.from_config(config)
     assert linear_targets(model).suffixes == {"attn.c_attn": 2, "attn.c_proj": 2, "mlp.c_fc": 2, "mlp.c_proj": 2}
     assert depth_of(model)["transformer.wpe.weight"] == -1

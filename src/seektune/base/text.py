@@ -1,6 +1,6 @@
 """The text from which the base model is pretrained: seeded, endless, and marked with what of it can be predicted.
 
-Record i depends on the seed, on i and on how far i is in the count: the first quarter begins with short copies over small
+Record i depends on the seed, on i and on how far i is in the count: the first tenth begins with short copies over small
 alphabets and grows into the full mixture, which is stationary afterwards.
 """
 
@@ -10,7 +10,7 @@ from seektune.base import copying, extraction, language, reasoning, tables
 from seektune.base.names import Draw
 
 Task = Callable[[Draw], dict]
-CURRICULUM = 0.25
+CURRICULUM = 0.1
 HELD_OUT_SEED = 987_654_321
 
 # Share of each task once the curriculum is over.

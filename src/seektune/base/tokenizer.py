@@ -1,7 +1,8 @@
 """The tokenizer of the base model: byte-level BPE in which a span has the same tokens wherever it stands.
 
-A space, a digit, a Chinese character and a mark are each a piece of their own, and letters never join with any of them, so a
-name copied from a sentence into JSON is copied token by token. Only the fixed joints of JSON (`": "`, `", "`) are one piece.
+Text is cut as Qwen2's tokenizer cuts it, since transformers builds that one for every Qwen2 model, whatever the file says.
+What makes it ours are the merges: letters join with letters only, a Chinese character or a digit with nothing, so a name
+copied from a sentence into JSON is copied token by token. Only the joints of JSON (`":`, `",`, ` "`, `{"`, `"}`) are merged.
 """
 
 import json
@@ -9,13 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 
 from seektune.base.words import CHARACTERS
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-PIECES = r'": "|", "|": |, "|\{"|"\}|\p{Han}|\p{N}|(?:(?!\p{Han})[\p{L}\p{M}])+|\s|[^\s\p{L}\p{N}\p{M}]'
+LETTERS = r"\p{Han}|\p{N}|(?:(?!\p{Han})[\p{L}\p{M}])+|\s|[^\s\p{L}\p{N}\p{M}]"  # what merges are learnt within
+QWEN2 = (  # how the finished tokenizer cuts
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+JOINTS = [('"', ":"), ('"', ","), ("Ġ", '"'), ("{", '"'), ('"', "}")]
 
 # Only the last answer keeps its reasoning, as the models do that reason in public; any role is rendered.
 TEMPLATE = """\
@@ -42,10 +47,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
         show_progress=False,
         special_tokens=SPECIAL,
     )
-    learner = _tokenizer(models.BPE())
+    learner = _tokenizer(models.BPE(), LETTERS)
     learner.train_from_iterator(_counting(texts, wide), trainer)
     learnt = json.loads(learner.to_str())["model"]["merges"]
-    merges = _character_merges(_common(wide))
+    merges = [*JOINTS, *_character_merges(_common(wide))]
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *sorted(ByteLevel.alphabet())])}
     for left, right in merges:
         vocabulary.setdefault(left + right, len(vocabulary))
@@ -55,14 +60,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
             break
         vocabulary.setdefault(left + right, len(vocabulary))
         merges.append((left, right))
-    tokenizer = _tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer = _tokenizer(models.BPE(vocab=vocabulary, merges=merges), QWEN2)
+    tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
     return tokenizer
 
 
-def _tokenizer(model: models.BPE) -> Tokenizer:
+def _tokenizer(model: models.BPE, pattern: str) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    split = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

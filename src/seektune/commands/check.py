@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from .. import console
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a YAML file; `seektune new` writes one")
@@ -17,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from .. import doctor, recipe
+    from .. import assembly, doctor, recipe
 
-    found = doctor.check(recipe.load(options.recipe, options.settings))
-    return doctor.show(found, html=options.html, as_json=options.json)
+    if options.json:
+        console.use_stderr()
+    ready = assembly.prepare(recipe.load(options.recipe, options.settings))
+    return doctor.show(doctor.check(ready), html=options.html, as_json=options.json)

@@ -31,8 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..evaluate.compare import compare_paths
 
-    if args.json:
-        console.use_stderr()
+    console.use_stderr(args.json)
     found = compare_paths(Path(args.before), Path(args.after))
     _show(found, args.show)
     if args.json:
@@ -66,6 +65,8 @@ def verdict(row: dict[str, Any]) -> str:
     """In words: whether the difference can be told from chance. Where McNemar's test applies, it decides."""
     if row["low"] is None:
         return "cannot be told"
+    if row["low"] == row["high"] == 0:
+        return "the same"
     sure = row["p"] < 0.05 if "p" in row else not row["low"] <= 0 <= row["high"]
     test = f" (gained {row['gained']:,}, lost {row['lost']:,}; McNemar p = {row['p']:.3g})" if "p" in row else ""
     return ("differs" if sure else "may be chance") + test

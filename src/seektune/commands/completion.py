@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ._verbs import command, parser_of, verbs
+
 
 @dataclass
 class Option:
@@ -35,10 +37,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _described() -> tuple[dict[str, str], dict[str, list[Option]]]:
     """(verb -> help, verb -> options), read from the parsers of all verbs."""
-    from .. import cli
-
-    verbs = cli.verbs()
-    return verbs, {verb: list(_options(cli.parser_of(verb, cli.command(verb)))) for verb in verbs}
+    known = verbs()
+    return known, {verb: list(_options(parser_of(verb, command(verb)))) for verb in known}
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[Option]:

@@ -48,17 +48,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..engine.opening import open_engine
+    from ..engine import opening
     from ..evaluate.evaluator import evaluate
     from ..require import check_requirements
 
-    if args.json:
-        console.use_stderr()
+    console.use_stderr(args.json)
     require = requirements(args.require)
     measures = [measure_of(text) for text in args.measure or []]
-    engine = open_engine(args.model, args.device, template=args.template)
-    records = _records(args, "classifier" if engine.labels else "lm")
-    measures = measures or _usual(bool(engine.labels), records)
+    head = opening.head_of(opening.folder_of(args.model))
+    records = _records(args, head)
+    measures = measures or _usual(head == "classifier", records)
+    engine = opening.open_engine(args.model, args.device, template=args.template)
     with console.Progress("evaluating", len(records)) as progress:
         report = evaluate(engine, records, measures, show=lambda done, _: progress.update(done))
     kept = _keep(args, report, records)

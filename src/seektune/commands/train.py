@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
-from ..errors import RecipeError, problem
-
-if TYPE_CHECKING:
-    from ..run import Run
+from ..errors import RecipeError, RefusedError, problem
+from ..run import Run
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,27 +25,39 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.resume is not None:
-        done = _resume(options)
-    elif options.recipe is None:
-        raise RecipeError(
-            problem("seektune train", "no recipe", "a recipe or --resume RUN", "`seektune new` writes a recipe")
-        )
-    else:
-        from .. import recipe
-
-        done = recipe.load(options.recipe, options.settings).run()
-    if options.json:
-        print(json.dumps(done.read("report.json"), ensure_ascii=False))
+    work, run_folder = _resumed(options) if options.resume is not None else _new(options)
+    try:
+        work()
+    except RefusedError:  # done, and the report says what was not met
+        _print_report(options, run_folder)
+        raise
+    _print_report(options, run_folder)
     return 0
 
 
-def _resume(options: argparse.Namespace) -> Run:
+def _new(options: argparse.Namespace) -> tuple[Callable[[], Any], Run]:
+    from .. import recipe
+
+    if options.recipe is None:
+        fix = "`seektune new` writes a recipe"
+        raise RecipeError(problem("seektune train", "no recipe", "a recipe or --resume RUN", fix))
+    loaded = recipe.load(options.recipe, options.settings)
+    from .. import assembly  # only now: the recipe's mistakes are told at once
+
+    return loaded.run, Run(assembly.RUNS / str(loaded.name))
+
+
+def _resumed(options: argparse.Namespace) -> tuple[Callable[[], Any], Run]:
+    from .. import recipe
+
     if options.recipe is not None:
         found = f"{options.recipe!r} beside --resume"
         fix = "a resumed run keeps its recipe; `model.continue=RUN` in a new recipe starts from its result"
         raise RecipeError(problem("seektune train", found, "--resume RUN alone", fix))
-    from .. import recipe
-    from ..run import Run
+    begun = Run.open(options.resume)
+    return lambda: recipe.resume(begun), begun
 
-    return recipe.resume(Run.open(options.resume))
+
+def _print_report(options: argparse.Namespace, run_folder: Run) -> None:
+    if options.json:
+        print(json.dumps(run_folder.read("report.json"), ensure_ascii=False))

@@ -6,11 +6,8 @@ the one that `save` writes, in the form that plain transformers reads.
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +29,8 @@ if TYPE_CHECKING:
 class Renderer:
     """Turns records into documents and messages into what a model is fed, for one tokenizer and its chat template.
 
-    `templates` holds "default" and perhaps "tool_use" (taken where tools are given), as in a tokenizer's folder.
+    `templates` holds "default" and perhaps "tool_use" (taken where tools are given), as in a tokenizer's folder. The
+    `tokenizer` is taken over: its padding and truncation are turned off.
     """
 
     def __init__(
@@ -42,9 +40,7 @@ class Renderer:
         special: dict[str, str],
         name: str = "the tokenizer",
     ):
-        self.tokenizer = tokenizers.Tokenizer.from_str(
-            tokenizer.to_str()
-        )  # our own: nobody else's padding or truncation
+        self.tokenizer = tokenizer
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.templates = {"default": templates} if isinstance(templates, str) else dict(templates or {})
@@ -83,7 +79,8 @@ class Renderer:
             raise DataError(problem(tokenizer.name_or_path, "a tokenizer without tokenizer.json", "a fast tokenizer"))
         special = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
         templates = tokenizer_files.chosen(template) or tokenizer.chat_template
-        return cls(backend, templates, special, tokenizer.name_or_path or "the tokenizer")
+        own = tokenizers.Tokenizer.from_str(backend.to_str())  # nobody else's padding or truncation
+        return cls(own, templates, special, tokenizer.name_or_path or "the tokenizer")
 
     def save(self, folder: Path | str) -> None:
         """Write the chat template (and the tokenizer where the folder has none) so that plain transformers renders the same."""
@@ -224,6 +221,7 @@ class Renderer:
         if not drafts:
             drafts = [self._drafter.draft(render(messages, False))]
         drafts[0].notes["special_inside"] += sum(self._special_inside(message) for message in given)
+        drafts[0].notes["tools_dropped"] += bool(tools) and not any(name in drafts[0].text for name in _tool_names(tools))
         return drafts
 
     def _placed(self, turns: Sequence[mask.Turn]) -> list[Draft]:
@@ -360,6 +358,11 @@ def _message_weights(messages: Sequence[Message], train_on: str) -> list[float]:
             trained = default or weight is not None
         weights.append((1.0 if weight is None else float(weight)) if trained else 0.0)
     return weights
+
+
+def _tool_names(tools: Sequence[Any]) -> list[str]:
+    named = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
+    return [str(tool.get("name", "")) for tool in named]
 
 
 def _finished(draft: Draft) -> Document:

@@ -24,7 +24,8 @@ class Draft:
 
     def learn(self, start: int, end: int, weight: float) -> None:
         """Give `weight` to every token that holds a character of text[start:end]."""
-        self.weights[(self.starts < end) & (self.ends > start)] = weight
+        if start < end:
+            self.weights[(self.starts < end) & (self.ends > start)] = weight
 
     def then(self, other: Draft) -> Draft:
         """This text followed by another, whose tokens stay as they are."""
@@ -45,11 +46,13 @@ class Draft:
 
 
 class Drafter:
-    """Makes drafts with one tokenizer, without its post-processor: that would trim spaces from the places of tokens."""
+    """Makes drafts with one tokenizer, and adds nothing to what stands in a text."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
-        self.tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
-        self.tokenizer.post_processor = None
+        self.tokenizer = tokenizer
+        if tokenizer.post_processor and b'"trim_offsets":true' in tokenizer.post_processor.__getstate__():
+            self.tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+            self.tokenizer.post_processor = None  # it would take spaces away from the places of tokens
         self.added = {token: added.content for token, added in tokenizer.get_added_tokens_decoder().items()}
         self.added_pattern = any_of(self.added.values())
         self.guard = max(self.added.values(), key=len, default="")

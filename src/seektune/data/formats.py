@@ -37,16 +37,13 @@ ENCODINGS = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8 with BOM", "gb18030": "GB1803
 def read(
     inputs: list[Input], allow_dropped: float, wants: Wants, *, cache: Path | None = None, show: Show | None = None
 ) -> Records:
-    """All records of the inputs, in order. `show(done, total)` is told the bytes read.
+    """All records of the inputs, in order. `show(done, total)` is told the bytes read; stores are kept in `cache`.
 
     Raises DataError: missing, empty or broken files, a shape that cannot be told, more unfit rows in an input than
     `allow_dropped` of them. Rows below that share are left out; `Records.facts` counts them.
     """
     opened = _open(inputs, wants)
-    if cache is None:
-        cache, temporary = cache_folder()
-    else:
-        temporary = False
+    cache, temporary = cache_folder(cache)
     folder = cache / _key(opened, allow_dropped, wants)
     if (records := stored(folder)) is not None:
         return records
@@ -87,14 +84,16 @@ class _Opened:
 
     def drop(self, unfit: Unfit, where: str) -> None:
         self.rows += 1
-        self.fatal += unfit.fatal
+        if unfit.fatal:
+            self.fatal += 1
+            self.broken += [unfit.line(where)] if len(self.broken) < SHOWN else []
+            return
         reason = unfit.reason if len(self.reasons) < REASONS or unfit.reason in self.reasons else "other reasons"
         self.reasons[reason] += 1
         if len(self.examples) < SHOWN:
             self.examples.append({"where": where, "reason": unfit.line(where).removeprefix(f"{where}: ")})
-        listed = self.broken if unfit.fatal else self.lines
-        if len(listed) < SHOWN:
-            listed.append(unfit.line(where))
+        if len(self.lines) < SHOWN:
+            self.lines.append(unfit.line(where))
 
     def facts(self) -> dict[str, Any]:
         encodings = dict.fromkeys(ENCODINGS[scan.encoding] for scan in self.scans)
@@ -161,10 +160,13 @@ def _progress(found: list[File], show: Show | None) -> Callable[[int, int], None
     """Tells `show` how far reading has come: (number of the file, bytes of it that are read)."""
     sizes = [os.path.getsize(file.path) for file in found]
     before = [0, *itertools.accumulate(sizes)]
+    furthest = 0
 
     def progress(file: int, done: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, before[file] + min(done, sizes[file]))  # Parquet is read back and forth
         if show is not None:
-            show(before[file] + min(done, sizes[file]), before[-1])
+            show(furthest, before[-1])
 
     return progress
 
@@ -264,17 +266,18 @@ def _reading(one: _Opened, file: File, sample: list[Row], wants: Wants) -> Readi
 
 def _verdict(one: _Opened, allow_dropped: float) -> list[str]:
     """What stops the run in an input that was read: broken files, too many unfit rows, nothing left."""
-    share = one.dropped / max(one.rows, 1)
-    if one.fatal:
-        more = one.fatal - len(one.broken)
-        return one.broken + ([problem(one.given.path, f"{more:,} more of this kind")] if more else [])
-    if one.dropped and (share > allow_dropped or not one.kept):
+    found = list(one.broken)
+    if one.fatal > len(one.broken):
+        found.append(problem(one.given.path, f"{one.fatal - len(one.broken):,} more of this kind"))
+    unfit = one.dropped - one.fatal
+    share = unfit / max(one.rows, 1)
+    if unfit and (share > allow_dropped or not one.kept):
         counts = ", ".join(f"{count:,} × {reason}" for reason, count in one.reasons.most_common())
-        found = f"{one.dropped:,} of {one.rows:,} records are unfit ({counts})"
+        what = f"{unfit:,} of {one.rows:,} records are unfit ({counts})"
         allowed = f"at most {100 * allow_dropped:g} % (data.allow_dropped)"
         fix = "correct them" if not one.kept else f"correct them, or set data.allow_dropped: {_above(share)}"
-        return [*one.lines, problem(one.given.path, found, allowed, fix)]
-    return []
+        found += [*one.lines, problem(one.given.path, what, allowed, fix)]
+    return found
 
 
 def _above(share: float) -> str:

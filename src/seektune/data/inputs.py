@@ -173,8 +173,15 @@ def _other_encoding(file: File, found: Scan) -> Scan:
     # One spoilt byte in a UTF-8 file must not turn all of it into other characters; nor Latin-1 into Chinese.
     if gb18030 and odd > good and chinese > 0.3 * signs:
         return Scan(found.sha, "gb18030", found.size)
+    if first and _is_utf16(file):
+        raise DataError(problem(file.name, "UTF-16 text", "UTF-8", "convert it with `iconv -f UTF-16 -t UTF-8`"))
     fix = "convert it, for instance with `iconv -f LATIN1 -t UTF-8`" if odd > good else "correct the damaged bytes"
     raise DataError(problem(first or file.name, "bytes that are not UTF-8", "UTF-8 (or GB18030) text", fix))
+
+
+def _is_utf16(file: File) -> bool:
+    with open(file.path, "rb") as raw:
+        return unpacked(file, raw).read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _gb18030_signs(line: bytes) -> tuple[int, int] | None:

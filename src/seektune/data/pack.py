@@ -7,7 +7,7 @@ cannot keep documents apart gets one document a row, padded on the right, with n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..contracts import Batch, Document
 
@@ -21,14 +21,16 @@ def cut(
     unit: int = 1,
     records: int | None = None,
     tokens: int | None = None,
-    packed: bool = True,
+    rows: Literal["packed", "padded", "equal"] = "packed",
     pad_id: int = 0,
     device: str | torch.device = "cpu",
 ) -> list[Batch]:
     """Micro-batches of at most `records` units, or at most `tokens` tokens (padding counted), none empty.
 
     `unit` documents that follow each other stay together. How it is cut never changes a gradient: objectives return sums.
+    `rows`: see `models/isolation.py`; with "equal", a batch holds documents of one length only.
     """
+    packed = rows == "packed"
     assert len(documents) % unit == 0, f"{len(documents)} documents do not make whole units of {unit}"
     units = [list(documents[i : i + unit]) for i in range(0, len(documents), unit)]
     if not packed:
@@ -40,6 +42,7 @@ def cut(
         held, longest = held + sum(map(len, one)), max(longest, *map(len, one))
         area = held if packed else longest * (len(groups[-1]) + unit if groups else unit)
         full = (records is not None and count >= records) or (tokens is not None and area > tokens)
+        full |= rows == "equal" and bool(groups) and len({len(d) for d in [*groups[-1], *one]}) > 1
         if not groups or full:
             groups.append([])
             sizes.append((0, 0, 0))

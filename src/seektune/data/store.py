@@ -249,10 +249,11 @@ _own = set(OWN)
 # The cache
 
 
-def cache_folder() -> tuple[Path, bool]:
+def cache_folder(wanted: Path | None = None) -> tuple[Path, bool]:
     """Where stores are kept (SEEKTUNE_CACHE, else ~/.cache/seektune), and whether it is a temporary one instead,
     because that folder cannot be written."""
-    wanted = Path(os.environ.get("SEEKTUNE_CACHE") or Path.home() / ".cache" / "seektune") / "records"
+    if wanted is None:
+        wanted = Path(os.environ.get("SEEKTUNE_CACHE") or Path.home() / ".cache" / "seektune") / "records"
     try:
         wanted.mkdir(parents=True, exist_ok=True)
         if os.access(wanted, os.W_OK):

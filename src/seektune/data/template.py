@@ -6,11 +6,13 @@ Messages are first put into one form (`prepare`): text parts joined, tool calls 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import jinja2
@@ -115,23 +117,24 @@ class ToolForm:
 
 @lru_cache(maxsize=32)
 def tool_form(source: str, special: tuple[tuple[str, str], ...]) -> ToolForm | None:
-    """Found by trying: the first form whose call shows up in the rendering. None where the template knows no tool calls."""
+    """Found by trying: the form that shows the call in the shortest text, since a wrong one adds an empty answer or escapes
+    the arguments. None where the template knows no tool calls.
+
+    Some templates (R1) ask for a content that is `None`, which plain transformers takes away from a message: they render
+    calls here and not there.
+    """
     mark = "seektunecall"
-    for content in (None, ""):
-        for as_text in (False, True):
-            arguments = {"key": mark}
-            function = {"name": "name", "arguments": json.dumps(arguments) if as_text else arguments}
-            call = {"id": "call00001", "type": "function", "function": function}
-            messages = [
-                {"role": "user", "content": "user"},
-                {"role": "assistant", "content": content, "tool_calls": [call]},
-            ]
-            try:
-                if mark in render(source, messages, None, dict(special), False):
-                    return ToolForm(content, as_text)
-            except DataError:
-                continue
-    return None
+    arguments = {"key": mark}
+    found: list[tuple[int, ToolForm]] = []
+    for content, as_text in product(("", None), (False, True)):
+        function = {"name": "name", "arguments": json.dumps(arguments) if as_text else arguments}
+        calls = [{"id": "call00001", "type": "function", "function": function}]
+        answer: Message = {"role": "assistant", "content": content, "tool_calls": calls}
+        with contextlib.suppress(DataError):
+            text = render(source, [{"role": "user", "content": "user"}, answer], None, dict(special), False)
+            if mark in text:
+                found.append((len(text), ToolForm(content, as_text)))
+    return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def prepare(messages: Sequence[Message], form: ToolForm | None) -> list[Message]:
@@ -140,7 +143,7 @@ def prepare(messages: Sequence[Message], form: ToolForm | None) -> list[Message]
     waiting: list[str] = []
     prepared = []
     for message in messages:
-        message = {key: value for key, value in message.items() if key not in OWN_KEYS}
+        message = {key: value for key, value in message.items() if key not in OWN_KEYS and value is not None}
         _join_parts(message)
         _name_reasoning(message)
         if message.get("tool_calls"):
@@ -173,13 +176,10 @@ def _join_parts(message: Message) -> None:
 
 def _name_reasoning(message: Message) -> None:
     """Reasoning goes by three names; a template finds it under the first two of them, as with transformers."""
-    reasoning = next((message[key] for key in REASONING_KEYS if message.get(key) is not None), None)
-    if reasoning is not None:
-        message.setdefault("thinking", reasoning)
-        message["reasoning_content"] = reasoning
-    else:
-        for key in REASONING_KEYS:
-            message.pop(key, None)
+    given = [message[key] for key in REASONING_KEYS if key in message]
+    if given:
+        message.setdefault("thinking", given[0])
+        message["reasoning_content"] = given[0]
 
 
 def _call(call: Mapping[str, Any], form: ToolForm | None, ids: Iterator[str]) -> dict[str, Any]:

@@ -60,10 +60,9 @@ class Tokens(Sequence[Document]):
     def of(cls, documents: Iterable[Document]) -> Tokens:
         """In memory, of documents at hand."""
         with tempfile.TemporaryDirectory() as folder:
-            writer = _Writer(Path(folder))
-            for document in documents:
-                writer.add(document)
-            writer.close()
+            with _Writer(Path(folder)) as writer:
+                for document in documents:
+                    writer.add(document)
             return cls(_read(Path(folder), in_memory=True), writer.facts())
 
     @classmethod
@@ -154,6 +153,7 @@ class Work:
             result.notes.update(document.extra.pop("notes", {}))
             if len(document) > self.max_length:
                 result.long += 1
+                result.longest = max(result.longest, len(document))
                 if self.too_long != "cut":
                     continue
                 learnt = float(document.weights.sum())
@@ -172,7 +172,7 @@ class Work:
             return Result(problems=[problem("label", wrong, ", ".join(map(repr, (self.labels or [])[:20])))])
         limit = self.max_length if self.too_long == "cut" else None
         ids, cut = self.renderer.classifier_ids(record["text"], record.get("text_pair"), limit)
-        result = Result(long=int(cut or len(ids) > self.max_length))
+        result = Result(long=int(cut or len(ids) > self.max_length), longest=len(ids))
         if not result.long or self.too_long == "cut":
             ids_ = np.array(ids, dtype=np.int32)
             result.documents.append(Document(ids_, np.zeros(len(ids), np.float32), label=label))
@@ -196,6 +196,7 @@ class Result:
 
     documents: list[Document] = field(default_factory=list)
     long: int = 0  # documents over max_length
+    longest: int = 0  # tokens of the longest of them
     answers_cut: int = 0  # of these, such as lost learnt tokens
     empty: int = 0  # documents without a learnt token
     notes: Counter[str] = field(default_factory=Counter)
@@ -241,12 +242,11 @@ def tokenise(
 def _fill(
     folder: Path, records: Sequence[Record], work: Work, processes: int | None, show: Show | None
 ) -> dict[str, Any]:
-    writer = _Writer(folder)
-    tally = _Tally(records, work.too_long)
+    tally = _Tally(records, work)
     total = len(records)
     batches = ([records[i] for i in range(start, min(start + BATCH, total))] for start in range(0, total, BATCH))
     done = 0
-    with Pool(work, _processes(total, processes)) as pool:
+    with _Writer(folder) as writer, Pool(work, _processes(total, processes)) as pool:
         for results in pool.map(batches):
             for result in results:
                 for document in result.documents:
@@ -258,7 +258,6 @@ def _fill(
                 show(done, total)
     tally.check()
     facts = writer.facts() | tally.facts()
-    writer.close()
     sums = {name: _sum(folder / name) for name in FILES}
     files.write_json(folder / "tokens.json", {"version": VERSION, "files": sums, "facts": facts})
     return facts
@@ -274,9 +273,10 @@ def _processes(total: int, asked: int | None) -> int:
 class _Tally:
     """Counts what was cut, dropped or left out, in all and by source, and names the records."""
 
-    def __init__(self, records: Sequence[Record], too_long: TooLong):
+    def __init__(self, records: Sequence[Record], work: Work):
         self.records = records
-        self.too_long = too_long
+        self.too_long = work.too_long
+        self.max_length = work.max_length
         self.counts: Counter[str] = Counter()
         self.named: dict[str, list[dict[str, str]]] = {"dropped": [], "no_answer_left": [], "answers_cut": []}
         self.sources: dict[int, Counter[str]] = {}
@@ -305,7 +305,8 @@ class _Tally:
     def _long(self, index: int, result: Result) -> None:
         if self.too_long == "error":
             self.counts["problems"] += 1
-            self.problems.append(f"{self._where(index)}: longer than max_length")
+            found, allowed = f"{result.longest} tokens", f"at most {self.max_length} (data.max_length)"
+            self.problems.append(problem(self._where(index), found, allowed, "or `data.too_long: cut` or `drop`"))
         self.counts["cut"] += result.long if self.too_long == "cut" else 0
         if self.too_long == "drop":
             self._name("dropped", index, "longer than max_length", result.long)
@@ -391,7 +392,10 @@ class _Writer:
             "label": self.label,
         }
 
-    def close(self) -> None:
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
         for stream in self.streams.values():
             stream.close()
         for name in ("offsets", "run_offsets", "label_offsets", "records", "supervised"):

@@ -157,7 +157,7 @@ class Engine:
         for group in alike:
             for start in range(0, len(group), 1024):
                 part = group[start : start + 1024]
-                yield from cut(part, tokens=tokens, packed=False, pad_id=self.renderer.pad_id, device=device)
+                yield from cut(part, tokens=tokens, rows="padded", pad_id=self.renderer.pad_id, device=device)
 
     def _decode(self, batch: list[Request], sampling: Sampling, leave: bool) -> Iterator[tuple[Request, int]]:
         ends = frozenset(self.renderer.end_ids)
@@ -200,9 +200,9 @@ def _document_sums(model: torch.nn.Module, batch: Batch) -> list[tuple[float, fl
     losses, weights = forward.token_losses(model, batch)
     assert batch.segments is not None
     assert batch.weights is not None
-    owners = batch.segments[:, 1:][batch.weights[:, 1:] != 0]
-    sums = torch.zeros(len(batch.documents), 2, dtype=torch.float64, device=losses.device)
-    sums.index_add_(0, owners, torch.stack([losses * weights, weights], 1).double())
+    owners = batch.segments[:, 1:][batch.weights[:, 1:] != 0].cpu()
+    columns = torch.stack([losses * weights, weights], 1).cpu().double()
+    sums = torch.zeros(len(batch.documents), 2, dtype=torch.float64).index_add_(0, owners, columns)
     return [(total, weight) for total, weight in sums.tolist()]
 
 

@@ -24,8 +24,8 @@ def open_engine(
     from ..models import adapters, load
     from .engine import Engine
 
-    folder = load.folder_of(load.Model(path=str(model_path(path))))
-    head: Literal["lm", "classifier"] = "classifier" if is_classifier(folder) else "lm"
+    folder = folder_of(path)
+    head = head_of(folder)
     target = runtime.resolve_device(device, "--device")
     model = load.open_model(load.Model(path=str(folder), dtype=dtype), head=head, device=target)
     holds_tokenizer = not adapters.is_adapter(folder) or (folder / "tokenizer.json").exists()
@@ -33,25 +33,27 @@ def open_engine(
     return Engine(model, Renderer.from_folder(origin, template), name=path)
 
 
-def model_path(path: str) -> Path | str:
-    """A run's `model/`, or the path as it is. ModelError for a run that has no result yet."""
+def folder_of(path: str) -> Path:
+    """A run's `model/`, or the folder behind a path, hub id or `base:` name. ModelError for a run without a result."""
+    from ..models import load
     from ..run import Run
 
     run = Run(path)
     if not (run.path / "format.json").is_file():
-        return path
+        return load.folder_of(load.Model(path=path))
     if not run.model_folder.is_dir():
         fix = f"seektune train --resume {path}"
         raise ModelError(problem(path, f"this run has no model yet (it is {run.status})", "a finished run", fix))
     return run.model_folder
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether a folder holds a classifier: by its config's architecture, or by an adapter's task."""
+def head_of(folder: Path) -> Literal["lm", "classifier"]:
+    """What a folder holds: told by its config's architecture, or by an adapter's task; no weight is read."""
     from ..models import adapters, weights
 
     if adapters.is_adapter(folder):
-        return weights.read_object(folder / adapters.CONFIG).get("task_type") == "SEQ_CLS"
-    names = weights.read_object(folder / "config.json").get("architectures") or [""]
-    return "ForSequenceClassification" in names[0]
-
+        classifier = weights.read_object(folder / adapters.CONFIG).get("task_type") == "SEQ_CLS"
+    else:
+        names = weights.read_object(folder / "config.json").get("architectures") or [""]
+        classifier = "ForSequenceClassification" in names[0]
+    return "classifier" if classifier else "lm"

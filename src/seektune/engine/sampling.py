@@ -50,6 +50,8 @@ def choose(logits: torch.Tensor, sampling: Sampling, draws: Sequence[float]) -> 
     """Token ids (rows,) for logits (rows, vocabulary); `draws` holds one number in [0, 1) a row, unread when greedy."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
+    if logits.device.type == "mps":  # it has no float64
+        return choose(logits.cpu(), sampling, draws).to(logits.device)
     probabilities = (logits.double() / sampling.temperature).softmax(-1)
     if sampling.top_k == 0 and sampling.top_p == 1:
         return _invert(probabilities, draws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from ..errors import DataError, problem
 from .evaluator import pools
 from .significance import Pool, mcnemar, paired
 from .stored import Evaluation, evaluations
+
+Pair = tuple[dict[str, Any], dict[str, Any]]  # the row of a record before and after
 
 
 @dataclass
@@ -55,9 +58,9 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     found = Comparison(
         str(before.path), str(after.path), len(shared), len(ours) - len(shared), len(theirs) - len(shared)
     )
-    for spec in before.measures:
-        if spec in after.measures:
-            found.differences |= _differences(spec, pairs)
+    for measure in before.measures:
+        if measure in after.measures:
+            found.differences |= _differences(*measure, pairs)
     if not found.differences:
         raise DataError(
             problem(
@@ -79,38 +82,28 @@ def _keyed(evaluation: Evaluation) -> dict[tuple[str, int], dict[str, Any]]:
     return keyed
 
 
-def _differences(spec: dict[str, Any], pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def _differences(spec: dict[str, Any], names: list[str], pairs: list[Pair]) -> dict[str, dict[str, Any]]:
     """Of one measure. Its figures are built from both sides at once, so that both have the same columns."""
     measure = kinds.build("evaluate", spec)
-    names = _names(spec, pairs)
     both = [(a, b) for a, b in pairs if all(side["values"][name] is not None for side in (a, b) for name in names)]
     if not names or not both:
         return {}
     rows = [a for a, _ in both] + [b for _, b in both]
     found = {}
     for pool in pools(measure, {name: [row["values"][name] for row in rows] for name in names}):
-        one, other = (
-            Pool(pool.names, part, pool.combine, pool.unit) for part in (pool.rows[: len(both)], pool.rows[len(both) :])
-        )
+        one, other = (dataclasses.replace(pool, rows=part) for part in (pool.rows[: len(both)], pool.rows[len(both) :]))
         for name, was, now, (low, high) in zip(pool.names, one.values, other.values, paired(one, other), strict=True):
             numbers = {"before": was, "after": now, "difference": now - was, "low": low, "high": high}
-            found[name] = {key: float(value) if math.isfinite(value) else None for key, value in numbers.items()} | {
-                "n": len(both)
-            }
-            if pool.unit:
-                steps = other.rows[:, 0] - one.rows[:, 0]
-                gained, lost = int((steps > 0).sum()), int((steps < 0).sum())
-                found[name] |= {"gained": gained, "lost": lost, "p": mcnemar(gained, lost)}
+            told = {key: float(value) if math.isfinite(value) else None for key, value in numbers.items()}
+            found[name] = told | {"n": len(both)} | (_changes(one, other) if pool.unit else {})
     return found
 
 
-def _names(spec: dict[str, Any], pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:
-    """Under which names a measure keeps its values; a user's own measure may keep several."""
-    held = set(pairs[0][0]["values"]) & set(pairs[0][1]["values"])
-    kind = str(spec["kind"])
-    if kind in held:
-        return [kind]
-    return sorted(held - set(kinds.names("evaluate")))
+def _changes(before: Pool, after: Pool) -> dict[str, Any]:
+    """Of a share: how many records became right, how many wrong, and whether that can be chance."""
+    steps = after.rows[:, 0] - before.rows[:, 0]
+    gained, lost = int((steps > 0).sum()), int((steps < 0).sum())
+    return {"gained": gained, "lost": lost, "p": mcnemar(gained, lost)}
 
 
 def _told(row: dict[str, Any]) -> Any:

@@ -27,6 +27,7 @@ class Report:
     values: dict[str, list[Any]] = field(default_factory=dict)  # name -> one value a record, None where it asks nothing
     answers: list[dict[str, Any]] = field(default_factory=list)  # {prompt, reference, answer, stopped} of each record
     measures: list[dict[str, Any]] = field(default_factory=list)  # as a recipe writes them
+    columns: list[list[str]] = field(default_factory=list)  # which of `values` each measure gave
 
 
 def evaluate(
@@ -41,6 +42,7 @@ def evaluate(
             raise RecipeError(problem("evaluate", f"two measures give {clash[0]!r}", "one of each name"))
         lists = {name: values for name, values in found.items() if isinstance(values, list)}
         report.values |= lists
+        report.columns.append(list(lists))
         report.scores |= scores_of(measure, lists, len(records))
         report.scores |= {
             name: _score(value, math.nan, math.nan, len(records), 0)

@@ -31,8 +31,9 @@ class Evaluation:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def measures(self) -> list[dict[str, Any]]:
-        return list(self.head["measures"])
+    def measures(self) -> list[tuple[dict[str, Any], list[str]]]:
+        """Each measure as a recipe writes it, and under which names its values stand in the rows."""
+        return list(zip(self.head["measures"], self.head["columns"], strict=True))
 
 
 def record_hash(record: Record) -> str:
@@ -48,6 +49,7 @@ def write(path: Path, report: Report, records: Sequence[Record], model: str) -> 
         "model": model,
         "records": len(records),
         "measures": report.measures,
+        "columns": report.columns,
         "scores": report.scores,
     }
     lines = [json.dumps(head, ensure_ascii=False)]
@@ -68,7 +70,7 @@ def place(run: Path) -> Path:
 def read(path: Path) -> Evaluation:
     """Raises DataError for what is no evaluation, or of a newer format."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
         head, *rows = [json.loads(line) for line in lines if line]
     except (OSError, ValueError) as error:
         raise DataError(

@@ -55,9 +55,9 @@ def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
         with attention.laid_out(batch.lengths, batch.segments):
             return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
     attention.clear()
-    mask = (batch.segments >= 0).long()
-    more = {"use_cache": False} | more if _takes(model, "use_cache") else more
-    return model(input_ids=batch.ids, attention_mask=None if mask.all() else mask, **more)
+    if _takes(model, "use_cache"):
+        more = {"use_cache": False} | more
+    return model(input_ids=batch.ids, **more)  # causal, padded on the right: no document sees its padding
 
 
 def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -69,7 +69,9 @@ def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     head = decoder_head(model)
     if head is None:
         assert not batch.packed, "an encoder's own pooling reads rows: one document a row"
-        return run(model, batch).logits
+        assert batch.segments is not None
+        mask = batch.segments >= 0
+        return run(model, batch, attention_mask=None if bool(mask.all()) else mask.long()).logits
     hidden = run(backbone(model), batch)[0]
     assert batch.segments is not None
     last = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1

@@ -7,8 +7,6 @@ from typing import Any
 from ..errors import ModelError, problem
 from .quiet import quiet
 
-ROUND_TO = 8  # embedding rows are kept a multiple of this where they must grow
-
 
 def embedding_rows(model: Any) -> int:
     return int(base_of(model).get_input_embeddings().weight.shape[0])
@@ -49,8 +47,9 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[str]) -> list[int]:
     pieces = [tokenizer.encode(token, add_special_tokens=False) for token in tokens]
     tokenizer.add_tokens(tokens, special_tokens=True)
     ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]
-    needed = max(ids, default=-1) + 1
-    resize(model, -(-needed // ROUND_TO) * ROUND_TO)
+    resize(
+        model, max(ids, default=-1) + 1
+    )  # no more: `resize_token_embeddings(len(tokenizer))` is what peft's users write
     base = base_of(model)
     embedding, head = base.get_input_embeddings(), base.get_output_embeddings()
     matrices = [embedding.weight] if head is None or tied(model) else [embedding.weight, head.weight]

@@ -103,8 +103,9 @@ def depth_of(model: torch.nn.Module) -> dict[str, int | None]:
 
 
 def _embeddings(model: Any) -> tuple[str, ...]:
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    return tuple(f"{name}." for name, module in model.named_modules() if module is embedding)
+    from torch import nn
+
+    return tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, nn.Embedding))
 
 
 def _beside(model: torch.nn.Module, main: str) -> tuple[str, ...]:

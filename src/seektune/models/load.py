@@ -31,11 +31,6 @@ LEFT_OVER = (
 )  # buffers that old files still hold
 
 
-def _written_as(name: str, field: Any) -> Any:
-    """The option, called `name` in YAML (where it is a word of Python)."""
-    return dataclasses.field(default=field.default, metadata=dict(field.metadata) | {"yaml": name})
-
-
 @dataclass(frozen=True)
 class Model:
     """Which model a run starts from."""
@@ -47,9 +42,8 @@ class Model:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "type in which weights are held; auto: as they are stored", probe=Probe("bfloat16")
     )
-    continue_: str | None = _written_as(
-        "continue",
-        option(None, "a finished run whose result is trained further", probe=Probe("OTHER_RUN", scenario="continue")),
+    continue_: str | None = option(
+        None, "a finished run whose result is trained further", probe=Probe("OTHER_RUN", scenario="continue")
     )
     trust_remote_code: bool = option(
         False,
@@ -87,7 +81,7 @@ class Origin:
     revision: str
     folder: str
     fingerprint: str | None  # of the weights; None for pickle
-    dtypes: Mapping[str, torch.dtype]  # of each parameter as it was opened: a saved result has the same
+    dtypes: Mapping[str, torch.dtype]  # in which each parameter of a result is saved, however training holds it
     new: tuple[str, ...] = ()  # parameters that no file held: a fresh classifier head
 
     @property
@@ -339,10 +333,25 @@ def _open_folder(
     new = _check_report(folder, opened, report, head)
     where = str(folder.resolve())
     path = where if not model.path or Path(model.path).expanduser().is_dir() else model.path
-    dtypes = {name: parameter.dtype for name, parameter in opened.named_parameters()}
+    dtypes = _types_to_save(model, folder, opened)
     stamp = None if pickled else weights.fingerprint(folder)
     opened.seektune_origin = Origin(path, model.revision, where, stamp, dtypes, new)
     return opened
+
+
+def _types_to_save(model: Model, folder: Path, opened: torch.nn.Module) -> dict[str, torch.dtype]:
+    """The recipe's type, or with `auto` the stored one of each parameter (where files name it otherwise: the commonest)."""
+    import torch
+
+    if model.dtype != "auto":
+        return {name: getattr(torch, model.dtype) for name, _ in opened.named_parameters()}
+    stored = {name: weights.NAMES.get(tensor.dtype, "") for name, tensor in weights.tensors_of(folder).items()}
+    commonest = facts_of(folder).dtype
+    found: dict[str, torch.dtype] = {}
+    for name, parameter in opened.named_parameters():
+        kind = getattr(torch, stored.get(name) or commonest, None)
+        found[name] = kind if isinstance(kind, torch.dtype) and kind.is_floating_point else parameter.dtype
+    return found
 
 
 def _check_weights(folder: Path, allow_pickle: bool) -> bool:

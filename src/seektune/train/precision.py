@@ -48,6 +48,15 @@ class Precision:
             self.scaler.step(optimizer)  # sees the non-finite gradients and does nothing
             self.scaler.update()
 
+    @property
+    def scale_now(self) -> float:
+        return float(self.scaler.get_scale()) if self.scaler else 1.0
+
+    @property
+    def still_scaling(self) -> bool:
+        """Whether a smaller loss scale may still cure an overflow."""
+        return self.scaler is not None and self.scale_now >= 1.0
+
     def state_dict(self) -> dict[str, Any]:
         return self.scaler.state_dict() if self.scaler else {}
 

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,9 +26,9 @@ from .precision import Precision
 
 @dataclass
 class Layout:
-    """How micro-batches are made: packed rows or padded ones, and how large."""
+    """How micro-batches are made: packed rows or padded ones (models/isolation.py), and how large."""
 
-    packed: bool
+    rows: Literal["packed", "padded", "equal"]
     pad_id: int = 0
     records: int | None = None  # units a micro-batch, where the recipe says so
     tokens: int | None = 4096  # tokens a micro-batch otherwise
@@ -204,7 +204,7 @@ class Trainer:
     def _cut(self, documents: Sequence[Document]) -> list[Batch]:
         layout = self.layout
         return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
-                        packed=layout.packed, pad_id=layout.pad_id, device=self.device)  # fmt: skip
+                        rows=layout.rows, pad_id=layout.pad_id, device=self.device)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
@@ -232,6 +232,9 @@ class Trainer:
     def _non_finite(self, result: StepResult, batch: Batch) -> None:
         """Skip and count; keep the batch in a file; stop after `max_non_finite` in a row."""
         self.tally.skipped += 1
+        if math.isfinite(result.loss) and self.precision.still_scaling:
+            self._tell("loss_scale", scale=self.precision.scale_now)  # an overflow of half precision, as expected
+            return
         self.tally.skipped_in_a_row += 1
         named = sorted({self.where(d.record) for d in batch.documents})
         path = self.run.path / "non_finite" / f"step-{self.tally.step:06d}.json"

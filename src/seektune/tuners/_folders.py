@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..models import adapters
+from .. import files
+from ..models import adapters, weights
 from ..models.layers import depth_of
 from ..models.quiet import quiet
 
@@ -25,7 +26,10 @@ def with_embeddings(model: Any, trained: bool) -> Any:
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Config, safetensors and generation config, as plain transformers reads them; each weight in the type it was opened in."""
+    """Config, safetensors and generation config, as plain transformers reads them; each weight in the type it was opened in.
+
+    Leaves the model as it is: training may hold the same weights in float32 and go on.
+    """
     origin: Any = getattr(model, "seektune_origin", None)
     dtypes = getattr(origin, "dtypes", {})
     with quiet():
@@ -34,3 +38,8 @@ def save_model(model: Any, folder: Path) -> None:
             return
         state = {name: value.to(dtypes.get(name, value.dtype)) for name, value in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=state)
+    config = weights.read_object(folder / "config.json")
+    config["dtype"] = str(next(iter(dtypes.values()))).removeprefix(
+        "torch."
+    )  # transformers wrote that of the open model
+    files.write_json(folder / "config.json", config)

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contracts import Probe, at_least, option
+from ..contracts import Probe, option
 from ..errors import ModelError, problem
 
 if TYPE_CHECKING:
     import torch
+
+
+def _number_or_share(value: Any) -> str | None:
+    return None if 0 <= value < 1 or (value >= 1 and value == int(value)) else "a whole number, or a share below 1"
 
 
 @dataclass
@@ -21,7 +25,7 @@ class Freeze:
         0.5,
         "how many of the lowest layers are frozen: a whole number, or a share below 1",
         probe=Probe(1),
-        check=at_least(0),
+        check=_number_or_share,
     )
     embeddings: bool = option(
         True, "freeze the token embeddings too (and a head that is tied to them)", probe=Probe(False)

@@ -105,19 +105,19 @@ class LoRA:
             )
         full = heads_and_also(model, self._also(model, targets))
         rows = adapters.new_rows(model, full)
-        values: dict[str, Any] = dict(
-            task_type=adapters.task_of(model),
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=list(targets.modules),
-            target_parameters=list(targets.parameters) or None,
-            modules_to_save=full or None,
-            trainable_token_indices=rows or None,
-            use_rslora=self.rslora,
-            init_lora_weights=True if self.init == "kaiming" else "gaussian",
-            ensure_weight_tying=bool(full) and heads.tied(model),
-        )
+        values: dict[str, Any] = {
+            "task_type": adapters.task_of(model),
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": list(targets.modules),
+            "target_parameters": list(targets.parameters) or None,
+            "modules_to_save": full or None,
+            "trainable_token_indices": rows or None,
+            "use_rslora": self.rslora,
+            "init_lora_weights": True if self.init == "kaiming" else "gaussian",
+            "ensure_weight_tying": bool(full) and heads.tied(model),
+        }
         return LoraConfig(**values)
 
     def _also(self, model: Any, targets: Targets) -> list[str]:

@@ -1,0 +1,64 @@
+# make quickstart · make test · make check · make slow · make browser · make bench · make docs · make base
+# TORCH_INDEX names another package index for torch, e.g. make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: quickstart test check format slow browser bench docs base lowest clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/python -m seektune.base.quickstart
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/developer
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/developer
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+slow: $(VENV)/developer
+	$(BIN)/python -m pytest -m slow
+
+browser: $(VENV)/developer
+	$(BIN)/python -m pytest tests/browser
+
+bench: $(VENV)/bench
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/step.py
+
+docs: $(VENV)/developer
+	$(BIN)/python docs/generate.py
+
+base: $(VENV)/installed
+	$(BIN)/python -m seektune.base.make
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+# torch first and alone, so that a machine which holds a CPU build of it takes that one
+$(VENV)/torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch pyproject.toml
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/developer: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/bench: $(VENV)/developer
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@

@@ -1,0 +1,368 @@
+"""What a model costs, whatever its architecture: parameters by part, FLOPs of a step, bytes of weights and of activations.
+
+Weights are counted from the modules (so that adapters and experts are what they are). What backward keeps of the activations
+is read off autograd on a few tokens: no formula knows every attention, expert and norm, and autograd always does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..contracts import Batch, Document
+from ..data import pack
+from . import attention, forward, heads
+from .layers import ROUTERS, blocks, depth_of
+
+if TYPE_CHECKING:
+    import torch
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_k")
+LOGITS_LIVE = 3  # float32 copies of the logits at once: themselves, their log softmax, a gradient
+TEMPORARY = 0.5  # of what a layer keeps: what its backward holds besides, for a moment (measured)
+
+
+# Parameters
+
+
+def parameters_by_part(model: Any) -> dict[str, int]:
+    """Elements of embedding, attention, mlp, experts, router, norm, head, adapter and other; a tied head counts once, as embedding."""
+    base, parts = heads.base_of(model), dict[str, int]()
+    ends = {id(p): "head" for e in [base.get_output_embeddings()] if e is not None for p in e.parameters()}
+    ends |= {id(p): "embedding" for p in base.get_input_embeddings().parameters()}
+    depth = depth_of(model)
+    for name, parameter in model.named_parameters():
+        part = ends.get(id(parameter)) or _part(name, depth[name])
+        parts[part] = parts.get(part, 0) + parameter.numel()
+    return parts
+
+
+def _part(name: str, depth: int | None) -> str:
+    words = name.lower().split(".")
+    if any(word.startswith("lora_") or word == "trainable_tokens_delta" for word in words):
+        return "adapter"
+    if depth == -1:
+        return "embedding"
+    if any("norm" in word for word in words):
+        return "norm"
+    if "experts" in words or any(word.startswith("shared_expert") for word in words):
+        return "router" if words[-2] in ROUTERS else "experts"
+    if any(word in ROUTERS for word in words):
+        return "router"
+    if any("attn" in word or "attention" in word for word in words):
+        return "attention"
+    return "mlp" if any(word in ("mlp", "feed_forward", "ffn", "intermediate", "output") for word in words) else "other"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Elements and bytes of the weights as a run holds them: frozen in the type of the arithmetic, trained in float32."""
+
+    parameters: int
+    trained: int
+    frozen_bytes: int
+    trained_bytes: int
+    cast_bytes: int  # copies of trained matrices in the type of the arithmetic, which autocast keeps for one forward
+
+
+def weights_of(model: Any, precision: str) -> Weights:
+    """`precision`: float32, bfloat16 or float16. A tied tensor counts once."""
+    total = trained = frozen_bytes = casts = 0
+    embedding = None if heads.tied(model) else heads.base_of(model).get_input_embeddings().weight
+    for parameter in model.parameters():
+        total += parameter.numel()
+        if parameter.requires_grad:
+            trained += parameter.numel()
+            casts += parameter.numel() if parameter.ndim >= 2 and parameter is not embedding else 0
+        else:
+            width = BYTES[precision] if parameter.is_floating_point() else parameter.element_size()
+            frozen_bytes += parameter.numel() * width
+    cast_bytes = casts * BYTES[precision] if precision != "float32" else 0
+    return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes)
+
+
+def stored_bytes(model: Any) -> int:
+    """Bytes of the model on disk, each weight in the type in which it was opened. Without adapters."""
+    origin: Any = getattr(heads.base_of(model), "seektune_origin", None)
+    dtypes = getattr(origin, "dtypes", {})
+    bare = {name: p for name, p in model.named_parameters() if _part(name, 0) != "adapter"}
+    return sum(p.numel() * dtypes.get(name, p.dtype).itemsize for name, p in bare.items())
+
+
+# FLOPs
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOPs (a multiply-add is two), forward and backward: per token, per pair of tokens of a document, per learnt token."""
+
+    token: float
+    pair: float
+    learnt: float
+    token_back: float
+    pair_back: float
+    learnt_back: float
+
+    def forward(self, lengths: Sequence[int], learnt: float) -> float:
+        """Documents of these lengths with so many learnt tokens in all."""
+        return self.token * sum(lengths) + self.pair * sum(n * n for n in lengths) + self.learnt * learnt
+
+    def training(self, lengths: Sequence[int], learnt: float, recompute: bool = False) -> float:
+        """Forward and backward; `recompute`: activations are computed once more (activation checkpointing)."""
+        back = self.token_back * sum(lengths) + self.pair_back * sum(n * n for n in lengths) + self.learnt_back * learnt
+        again = self.forward(lengths, 0) if recompute else 0.0
+        return self.forward(lengths, learnt) + back + again
+
+
+def work_of(model: Any) -> Work:
+    """From the modules: of experts only those count that a token meets. Attention counts every pair of a document, as if not causal."""
+    base, config = heads.base_of(model), heads.base_of(model).config.get_text_config()
+    depth = depth_of(model)
+    trained_at = [d for name, p in model.named_parameters() if p.requires_grad and (d := depth[name]) is not None]
+    lowest = min(trained_at, default=1 << 30)
+    ahead = back = 0.0
+    for name, elements, trained in _matrices(model, _top_k(config)):
+        at = next((d for n, d in depth.items() if n.startswith(f"{name}.")), None)
+        ahead += 2 * elements
+        back += 2 * elements * (int(at is not None and at >= lowest) + int(trained))
+    head = base.get_output_embeddings()
+    learnt = 2.0 * head.weight.numel() if head is not None else 0.0
+    learnt_back = learnt * (1 + int(head is not None and head.weight.requires_grad))
+    attending = _attending(config)
+    pair = _pair(config)
+    reached = sum(1 for d in attending if d >= lowest)
+    return Work(ahead, pair * len(attending), learnt, back, 2 * pair * reached, learnt_back)
+
+
+def _matrices(model: Any, top_k: int) -> Iterator[tuple[str, float, bool]]:
+    """(module name, elements that a token meets, trained) of every weight matrix inside the layers."""
+    from torch import nn
+
+    inside = blocks(model)[0] + "."
+    stacks = {name: len(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and name.endswith("experts")}
+    for name, module in model.named_modules():
+        if not name.startswith(inside) or ".original_module" in name:
+            continue
+        stack = next((count for prefix, count in stacks.items() if name.startswith(f"{prefix}.")), 0)
+        share = min(1.0, top_k / stack) if stack else 1.0
+        experts = getattr(module, "num_experts", None) or getattr(module, "num_local_experts", None)
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim == 3 and experts and parameter.shape[0] == experts:
+                yield name, parameter.numel() * min(1.0, top_k / experts), parameter.requires_grad
+            elif parameter.ndim >= 2 and not isinstance(module, nn.Embedding):
+                yield name, parameter.numel() * share, parameter.requires_grad
+
+
+def _top_k(config: Any) -> int:
+    return int(next((value for key in TOP_K if (value := getattr(config, key, None))), 1))
+
+
+def _attending(config: Any) -> list[int]:
+    """Numbers of the layers whose attention looks at pairs of tokens."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    return [number for number, kind in enumerate(kinds) if kind != "linear_attention"]
+
+
+def _pair(config: Any) -> float:
+    """Forward FLOPs of one layer's attention for one pair of tokens."""
+    key = _key_width(config)
+    return 2.0 * config.num_attention_heads * (key + (getattr(config, "v_head_dim", None) or key))
+
+
+def _key_width(config: Any) -> int:
+    """Of one head; multi-head latent attention has a part without and a part with positions."""
+    if getattr(config, "kv_lora_rank", None) and getattr(config, "qk_nope_head_dim", None):
+        return int(config.qk_nope_head_dim + config.qk_rope_head_dim)
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+# Activations
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of activations that backward needs: per token of a row, and per pair of tokens of a document."""
+
+    token: float  # of all layers together
+    border: float  # per token: what goes from layer to layer, all that activation checkpointing keeps; of all layers
+    heaviest: float  # per token: the layer that keeps most
+    layers: int
+    pair: float  # of the layers that see whole documents
+    pair_near: float  # of the layers with a window, where the window does not bind
+    pair_bound: float  # of the same where it binds; then all pairs of a packed row count, under one dense mask
+    short: int | None  # pairs are kept of documents up to this length only; None: of all
+    window: int | None
+    packed: bool
+
+    def tokens(self, lengths: Sequence[int]) -> int:
+        """Tokens of one micro-batch, padding counted."""
+        return sum(lengths) if self.packed else len(lengths) * max(lengths, default=0)
+
+    def pairs(self, lengths: Sequence[int]) -> float:
+        """Bytes that attention keeps per pair of tokens, of one micro-batch of documents of these lengths."""
+        rows = list(lengths) if self.packed else [max(lengths, default=0)] * len(lengths)
+        squares = sum(n * n for n in rows if self.short is None or n <= self.short)
+        if self.window is None or max(rows, default=0) <= self.window:
+            return (self.pair + self.pair_near) * squares
+        masked = sum(rows) ** 2 if self.packed else sum(n * n for n in rows)
+        return self.pair * squares + self.pair_bound * masked
+
+    def kept(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
+        """Bytes held when the forward of one micro-batch ends."""
+        tokens = self.tokens(lengths)
+        return self.border * tokens if checkpointing else self.token * tokens + self.pairs(lengths)
+
+    def passing(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
+        """Bytes that the backward of the heaviest layer needs beside what is kept."""
+        layer, pairs = self.heaviest * self.tokens(lengths), self.pairs(lengths) / self.layers
+        return (1 + TEMPORARY / 2) * layer + 1.5 * pairs if checkpointing else TEMPORARY * layer + pairs
+
+
+def logits_bytes(model: Any, learnt: int) -> int:
+    """Bytes of the logits of so many learnt tokens while their loss is differentiated; 0 of a classifier."""
+    head = heads.base_of(model).get_output_embeddings()
+    return 4 * LOGITS_LIVE * learnt * head.weight.shape[0] if head is not None else 0
+
+
+def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
+    """Read off autograd in three forwards over one document of L, 2 L and 3 L random tokens, in training mode (L: 32 or 64).
+
+    `precision`: train.precision.Precision (its autocast is used). Leaves random states, modes and gradients as they were.
+    """
+    config = heads.base_of(model).config.get_text_config()
+    kinds = list(getattr(config, "layer_types", None) or ())
+    length = 64 if "linear_attention" in kinds else 32  # it computes chunks of 64
+    with untouched(model), _without_checkpointing(model):
+        one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
+    # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
+    quadratic = [max(0.0, (c - 2 * b + a) / (2 * length**2)) for a, b, c in zip(one.layers, two.layers, three.layers, strict=True)]
+    linear = [(b - a) / length - 3 * length * q for a, b, q in zip(one.layers, two.layers, quadratic, strict=True)]
+    outside = (two.total - one.total - sum(two.layers) + sum(one.layers)) / length
+    window = _window(config)
+    near = [window is not None and (not kinds or "full" not in kinds[i]) for i in range(len(linear))]
+    pair_near = sum(q for q, n in zip(quadratic, near, strict=True) if n)
+    plain = _plain(model, config)
+    return Footprint(
+        token=sum(linear) + max(outside, 0.0),
+        border=two.border / (2 * length),
+        heaviest=max(linear),
+        layers=len(linear),
+        pair=sum(quadratic) - pair_near,
+        pair_near=pair_near,
+        pair_bound=float(sum(near) * BYTES[precision.name]) if plain else pair_near,
+        short=attention.SHORT if plain else None,
+        window=window,
+        packed=packed,
+    )
+
+
+@dataclass
+class Kept:
+    """What autograd holds at the end of a forward, in bytes: in all, of each layer, and what goes from layer to layer."""
+
+    total: int = 0
+    layers: list[int] = field(default_factory=list)
+    border: int = 0
+
+
+def _kept(model: Any, precision: Any, length: int) -> Kept:
+    """Of one document of random tokens, packed (a row by itself), without the head."""
+    import torch
+
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    found, seen, alive = Kept(), set(own), list[torch.Tensor]()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in seen:
+            seen.add(storage.data_ptr())
+            alive.append(tensor)  # while it lives, no other tensor gets its address
+            found.total += storage.nbytes()
+        return tensor
+
+    def enter(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        found.layers.append(-found.total)
+        hidden = arguments[0] if arguments else named.get("hidden_states")
+        found.border += hidden.nbytes if isinstance(hidden, torch.Tensor) else 0
+
+    def leave(module: Any, arguments: Any, result: Any) -> None:
+        found.layers[-1] += found.total
+
+    batch = _random_row(model, length)
+    handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
+    handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), precision.autocast():
+            forward.run(forward.backbone(model), batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _random_row(model: Any, length: int) -> Batch:
+    import numpy as np
+
+    rows = heads.embedding_rows(model)
+    ids = np.random.default_rng(length).integers(min(10, rows // 2), rows, length).astype(np.int32)
+    document = Document(ids, np.zeros(length, np.float32))
+    return pack.collate([document], packed=False, device=next(model.parameters()).device)
+
+
+@contextlib.contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Inside, the model trains (dropout and all); afterwards modes, gradients, buffers and torch's random states are as before."""
+    import torch
+
+    modes = {module: module.training for module in model.modules()}
+    gradients = {parameter: parameter.grad for parameter in model.parameters()}
+    buffers = {buffer: buffer.detach().clone() for buffer in model.buffers()}
+    for parameter in gradients:
+        parameter.grad = None
+    model.train()
+    devices = [next(model.parameters()).device] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
+            yield
+    finally:
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, value in buffers.items():
+                buffer.copy_(value)
+        for module, training in modes.items():
+            module.training = training
+        attention.clear()
+
+
+@contextlib.contextmanager
+def _without_checkpointing(model: Any) -> Iterator[None]:
+    """Activation checkpointing is off inside, where it was on."""
+    on = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    for module in on:
+        module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in on:
+            module.gradient_checkpointing = True
+
+
+def _window(config: Any) -> int | None:
+    """The reach of layers that do not see the whole document; None where all see it."""
+    kinds = getattr(config, "layer_types", None)
+    reach = getattr(config, "sliding_window", None) or getattr(config, "local_attention", None)
+    return int(reach) if reach and (kinds is None or any("full" not in kind for kind in kinds)) else None
+
+
+def _plain(model: Any, config: Any) -> bool:
+    """Whether long documents reach a fused kernel, which keeps no pairs: our attention on a CPU, without soft cap or sinks,
+    keys as wide as values. (On other devices pairs are not kept of short documents either, and the trial has seen that.)"""
+    named = getattr(heads.base_of(model).config, "_attn_implementation", "") == attention.NAME
+    sinks = any(name.endswith("sinks") for name, _ in model.named_parameters())
+    narrow = getattr(config, "v_head_dim", None) not in (None, _key_width(config))
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return named and not (sinks or narrow or capped)

@@ -1,0 +1,194 @@
+"""What an assembled model shows when it is tried: modules without a gradient, a tokenizer that renders otherwise once it is
+saved, positions and number types that do not suffice. Model, gradients and random states are left as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import torch
+
+from .contracts import Batch, Document, Record
+from .data import pack, template
+from .data.prepare import Prepared
+from .errors import ModelError
+from .findings import Finding, counted, error, named, spread, warning
+from .models import adapters, layers, load
+from .models.quiet import quiet
+from .train.precision import Precision
+
+TRIED = 8  # documents that are tried, records that are rendered
+
+
+@contextlib.contextmanager
+def untouched(model: torch.nn.Module) -> Iterator[None]:
+    """Gradients, training flags and random states are afterwards what they were."""
+    flags = {module: module.training for module in model.modules()}
+    gradients = [(p, p.grad) for p in model.parameters()]
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            for parameter, _ in gradients:
+                parameter.grad = None
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, flag in flags.items():
+            module.training = flag
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def dead_modules(ready: Any) -> list[str]:
+    """Trained modules that get no gradient from the shortest documents."""
+    objective, layout = ready.recipe.objective, ready.layout
+    precision = Precision(ready.precision, ready.device.type)
+    with untouched(ready.model):
+        ready.model.train()
+        batch = Batch(shortest(ready.data.train_tokens, objective.unit))
+        if annotate := getattr(objective, "annotate", None):
+            annotate(ready.model, batch)
+        micros = pack.cut(
+            batch.documents, unit=objective.unit, records=1, rows=layout.rows, pad_id=layout.pad_id, device=ready.device
+        )
+        for micro in micros:
+            with precision.autocast():
+                total = objective.loss(ready.model, micro).total
+            total.backward()
+        return layers.dead_modules(ready.model)
+
+
+def shortest(tokens: Any, unit: int) -> list[Document]:
+    """The shortest units of documents."""
+    lengths = tokens.lengths[: len(tokens) // unit * unit].reshape(-1, unit).max(axis=1)
+    units = np.argsort(lengths, kind="stable")[:TRIED]
+    return [tokens[int(u) * unit + i] for u in units for i in range(unit)]
+
+
+def dead(names: list[str]) -> Iterator[Finding]:
+    if names:
+        found = f"{counted(len(names), 'trained module')} without a gradient from the {TRIED} shortest documents: {named(names)}"
+        yield warning(
+            "dead_modules", "tuner", found, fix="leave them out of what is trained: they cost memory and learn nothing"
+        )
+
+
+def served_otherwise(model: Any, data: Prepared) -> Iterator[Finding]:
+    """Records that plain transformers, from a folder saved as the result will be, renders to other ids than training."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if not adapters.attached(model):
+            model.config.save_pretrained(folder)
+        data.renderer.save(folder)
+        try:
+            plain = load.open_tokenizer(folder)
+        except ModelError as refusal:
+            yield error("served_template", "the saved tokenizer", refusal.problems[0].partition(": ")[2])
+            return
+    with quiet():
+        tried = [(i, _difference(plain, data, data.train[i])) for i in spread(len(data.train), TRIED)]
+    wrong = [f"{data.train.where(index)} ({difference})" for index, difference in tried if difference]
+    if wrong:
+        fix = (
+            "take another template with data.template"
+            if "messages" in data.train[0]
+            else "take a tokenizer that transformers opens as it is written"
+        )
+        yield error(
+            "served_template",
+            "the template that will be served",
+            f"plain transformers renders other ids than training: {named(wrong)}",
+            fix=fix,
+        )
+
+
+def _difference(plain: Any, data: Prepared, record: Record) -> str:
+    """How the ids of a record differ; "" where they do not. Conversations with tool calls are left out: their arguments have
+    no one form."""
+    try:
+        served, trained = _ids(plain, data, record)
+    except jinja2.TemplateError as refusal:
+        return f"refused: {refusal}"
+    if served == trained:
+        return ""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(served, trained, strict=False)) if a != b), min(len(served), len(trained))
+    )
+    shown = [repr(data.renderer.decode(ids[at : at + 4], skip_special=False)) for ids in (served, trained)]
+    return f"served {shown[0]}, trained {shown[1]} at token {at + 1}"
+
+
+def _ids(plain: Any, data: Prepared, record: Record) -> tuple[list[int], list[int]]:
+    """(as plain transformers feeds it, as training had it) of a prompt, a text or a text to be labelled."""
+    renderer = data.renderer
+    if data.labels is not None:
+        text, pair = record["text"], record.get("text_pair")
+        return plain(text, pair)["input_ids"], renderer.classifier_ids(text, pair)[0]
+    if "text" in record:
+        served = plain(record["text"])["input_ids"]
+        trained = [int(token) for token in renderer.documents(record)[0].ids]
+        return served, trained if served[-1:] == trained[-1:] else trained[: len(served)]
+    messages, tools = _prompt(record), record.get("tools") or None
+    if any(message.get("tool_calls") for message in messages):
+        return [], []
+    shown = template.prepare(messages, None)
+    served = plain.apply_chat_template(shown, tools=tools, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return list(served), renderer.prompt_ids(messages, tools)
+
+
+def _prompt(record: Record) -> list[dict[str, Any]]:
+    """The messages before the last answer."""
+    messages: list[dict[str, Any]] = record["messages"]
+    last = max((i for i, message in enumerate(messages) if message["role"] == "assistant"), default=len(messages))
+    return messages[:last]
+
+
+def too_long_for(model: Any, data: Prepared) -> Iterator[Finding]:
+    """Documents beyond the positions that the model knows: an error where each position has a row of its own."""
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    longest = int(data.train_tokens.lengths.max())
+    tables = [
+        m
+        for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Embedding) and name.endswith(("position_embeddings", "wpe", "embed_positions"))
+    ]
+    if tables:
+        padding = tables[0].padding_idx  # RoBERTa counts its positions from the row behind this one
+        limit = tables[0].num_embeddings - (getattr(tables[0], "offset", 0) if padding is None else padding + 1)
+    if limit and longest > limit:
+        report = error if tables else warning
+        yield report(
+            "positions",
+            "data.max_length",
+            f"the longest document has {longest:,} tokens, the model knows {limit:,} positions",
+            fix=f"data.max_length: {limit}",
+        )
+
+
+def half_weights(model: Any) -> Iterator[Finding]:
+    """float16 has too small a range to be trained: held so it is refused, stored so it will be rounded at the end."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if held := [name for name, p in trained if p.dtype == torch.float16]:
+        yield error(
+            "half_weights",
+            "model.dtype",
+            f"{counted(len(held), 'float16 weight')} would be trained: {named(held)}",
+            "float32 or bfloat16",
+            "set model.dtype: float32",
+        )
+        return
+    stored = getattr(getattr(model, "seektune_origin", None), "dtypes", {})
+    if rounded := [name for name, _ in trained if stored.get(name) == torch.float16]:
+        found = f"{len(rounded):,} trained weights are held in float32 while training and are rounded to float16 when the result is saved"
+        yield warning(
+            "half_weights", "model.dtype", found, fix="set model.dtype: bfloat16 or float32 to save the range"
+        )

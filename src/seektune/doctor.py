@@ -264,7 +264,7 @@ def _print(diagnosis: Diagnosis) -> None:
     console.facts((page.words(key), told(key, value)) for key, value in data.items() if key != "sources")
     _print_sources(data["sources"])
     for example in diagnosis.examples:
-        console.title(_heading(example))
+        console.title(f"{_heading(example)} as the model sees it")
         console.tokens(shortened(example["parts"]))
     console.title("Model")
     console.facts((page.words(key), told(key, value)) for key, value in model.items())
@@ -279,14 +279,18 @@ def _print(diagnosis: Diagnosis) -> None:
 
 def _print_sources(rows: list[dict[str, Any]]) -> None:
     if rows:
-        shown = [{key: _share(value) if key == "learnt" else value for key, value in row.items()} for row in rows]
-        console.table(list(rows[0]), [list(row.values()) for row in shown])
+        console.table(list(rows[0]), _source_rows(rows))
+
+
+def _source_rows(rows: list[dict[str, Any]]) -> list[list[Any]]:
+    """The cells of the table of sources."""
+    told_as = {"learnt": _share, "path": findings.nearby}
+    return [[told_as[key](value) if key in told_as else value for key, value in row.items()] for row in rows]
 
 
 def _heading(example: dict[str, Any]) -> str:
-    return f"{example['where']} as the model sees it" + (
-        f", label {example['label']}" if example["label"] is not None else ""
-    )
+    label = "" if example["label"] is None else f" (label {example['label']})"
+    return findings.nearby(example["where"]) + label
 
 
 def told(key: str, value: Any) -> str:
@@ -319,19 +323,21 @@ def as_page(diagnosis: Diagnosis) -> str:
     data, model = dict(diagnosis.facts["data"]), diagnosis.facts["model"]
     sources = data.pop("sources")
     tones = {"error": "bad", "warning": "soft"}
-    rows = [[f'<span class="{tones[f.severity]}">{f.severity}</span>', f.line] for f in diagnosis.findings]
+    rows = [
+        [f'<span class="{tones[f.severity]}" style="white-space:nowrap">{f.severity}</span>', f.line]
+        for f in diagnosis.findings
+    ]
     verdict = page.table(["", "finding"], rows, ["html", "text"]) or '<p class="good">No findings.</p>'
     shown = [
         part for e in diagnosis.examples for part in (f"<h3>{page.text(_heading(e))}</h3>", page.tokens(e["parts"]))
     ]
-    columns = list(sources[0]) if sources else []
-    source_rows = [[_share(v) if k == "learnt" else v for k, v in row.items()] for row in sources]
+    table = page.table(list(sources[0]), _source_rows(sources)) if sources else ""
     return page.document(
         f"{diagnosis.name} · check · seektune",
         [
             f'<header><h1>{page.text(diagnosis.name)}</h1><p class="soft">Before the run: what can be known</p></header>',
             page.section("Findings", verdict),
-            page.section("Data", _listed(data), page.table(columns, source_rows)),
+            page.section("Data", _listed(data), table),
             page.section("Records as the model sees them", page.legend(), *shown),
             page.section("Model", _listed(model)),
             page.section("Plan", _listed(diagnosis.plan)),

@@ -178,7 +178,24 @@ EXPECTED = {
         "reasoning_inside": [["<think>", "\n", "Wave", "\n", "</think>", "\n\n", "Hello", "!", S]],
         "reasoning_twice": [["Hello", "!", S, "Fine", ".", S]],
         "tool": [
-            ["[TOOL_CALLS]", "[", '{"', "name", '":', ' "', "get", '",', ' "', "arguments", '":', ' {"', "a", '":', " ", "1"]
+            [
+                "[TOOL_CALLS]",
+                "[",
+                '{"',
+                "name",
+                '":',
+                ' "',
+                "get",
+                '",',
+                ' "',
+                "arguments",
+                '":',
+                ' {"',
+                "a",
+                '":',
+                " ",
+                "1",
+            ]
             + ["},", ' "', "id", '":', ' "', "call", "0", "0", "0", "0", "1", '"}', "]", S, "Fine", ".", S]
         ],
         "truncated": [["Hello", "!", S, "Fine"]],

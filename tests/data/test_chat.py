@@ -26,7 +26,11 @@ RESULT = {"role": "tool", "content": "22", "tool_call_id": "abcdefghi"}
 TOOLS = [
     {
         "type": "function",
-        "function": {"name": "get", "description": "Gets <it>, 取得", "parameters": {"type": "object", "properties": {}}},
+        "function": {
+            "name": "get",
+            "description": "Gets <it>, 取得",
+            "parameters": {"type": "object", "properties": {}},
+        },
     }
 ]
 CONVERSATIONS = {
@@ -83,8 +87,15 @@ def plain(source: str) -> PreTrainedTokenizerFast:
 
 def call_for(name: str) -> dict:
     arguments = {"a": 1, "b": "é<"}
-    function = {"name": "get", "arguments": json.dumps(arguments, ensure_ascii=False) if name in WANTS_TEXT else arguments}
-    return {"role": "assistant", "content": "", "tool_calls": [{"id": "abcdefghi", "type": "function", "function": function}]}
+    function = {
+        "name": "get",
+        "arguments": json.dumps(arguments, ensure_ascii=False) if name in WANTS_TEXT else arguments,
+    }
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "abcdefghi", "type": "function", "function": function}],
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -140,7 +151,11 @@ def test_jinja_of_transformers():
 
 
 def test_templates_cannot_reach_python():
-    for source in ("{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% set ns = namespace() %}{% set ns._x = 1 %}"):
+    for source in (
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{% set ns = namespace() %}{% set ns._x = 1 %}",
+    ):
         with pytest.raises(DataError, match="chat template: does not render"):
             Renderer(letters(), source, {}).text([HI])
 
@@ -153,7 +168,11 @@ def test_a_broken_template_is_named():
 def test_tool_calls_in_any_form_render_alike(shared_data):
     """Arguments as text or object, wrapped or flat, numbered or not: the template gets what it wants."""
     flat = {"role": "assistant", "content": "", "tool_calls": [{"name": "get", "arguments": '{"a": 1}'}]}
-    nested = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "get", "arguments": {"a": 1}}}]}
+    nested = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"function": {"name": "get", "arguments": {"a": 1}}}],
+    }
     for name in NAMES:
         source = (shared_data / "chat_templates" / f"{name}.jinja").read_text()
         ours = Renderer(letters("<s>", "</s>"), source, SPECIAL)
@@ -225,7 +244,9 @@ def test_the_r1_flagship_learns_after_its_opened_block(shared_data, tmp_path):
 
 def folder_with(tmp_path: Path, settings: dict, **files: str) -> Path:
     letters("<s>", "</s>").save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | SPECIAL | settings))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | SPECIAL | settings)
+    )
     for name, text in files.items():
         (tmp_path / f"{name}.jinja").write_text(text)
     return tmp_path
@@ -285,7 +306,9 @@ def test_saved_folder_renders_alike_in_plain_transformers(tmp_path, shared_data)
         "print(json.dumps(t.apply_chat_template(m, add_generation_prompt=True)['input_ids']))"
     )
     messages = [SYSTEM, HI, THOUGHT, HI]
-    done = subprocess.run([sys.executable, "-c", code, str(folder), json.dumps(messages)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), json.dumps(messages)], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == ours.prompt_ids(messages)
     assert Renderer.from_folder(folder).prompt_ids(messages) == ours.prompt_ids(messages)
     assert json.loads((folder / "tokenizer_config.json").read_text())["chat_template"] == source

@@ -25,7 +25,9 @@ def sources(folder: Path) -> dict[str, str]:
 def qwen(shared_data: Path) -> tokenizers.Tokenizer:
     """The Qwen2.5 vocabulary, with the marks that the other templates need."""
     tokenizer = tokenizers.Tokenizer.from_file(str(shared_data / "tokenizer_qwen2_5" / "tokenizer.json"))
-    marks = {mark for source in sources(shared_data).values() for mark in re.findall(r"<[｜|][^<>{}'\"]+[｜|]>", source)}
+    marks = {
+        mark for source in sources(shared_data).values() for mark in re.findall(r"<[｜|][^<>{}'\"]+[｜|]>", source)
+    }
     tokenizer.add_special_tokens(sorted(marks) + MARKS + ["<｜begin▁of▁sentence｜>"])
     return tokenizer
 
@@ -75,7 +77,9 @@ def test_prompt_tokens_are_those_of_inference(name, qwen, shared_data):
     begins = [list(document.ids) for document in documents]
     for index in (1, 3):
         prompt = renderer.prompt_ids(messages[:index])
-        weights = [d.weights[len(prompt)] for d, ids in zip(documents, begins, strict=True) if ids[: len(prompt)] == prompt]
+        weights = [
+            d.weights[len(prompt)] for d, ids in zip(documents, begins, strict=True) if ids[: len(prompt)] == prompt
+        ]
         assert 1.0 in weights, f"answer {index} does not follow its prompt"
 
 
@@ -96,7 +100,12 @@ def test_everything_leaves_out_what_says_train_false(qwen, shared_data):
 
 def test_weights_of_messages(qwen, shared_data):
     """Answers weigh as they say; a user message with a weight is learnt, its marks are not."""
-    for name in ("Qwen-Qwen3-0.6B", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "vicuna", "mistralai-Mistral-Nemo-Instruct-2407"):
+    for name in (
+        "Qwen-Qwen3-0.6B",
+        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
+        "vicuna",
+        "mistralai-Mistral-Nemo-Instruct-2407",
+    ):
         renderer = Renderer(qwen, sources(shared_data)[name], special_of(name))
         second = {"role": "user", "content": "And?", "weight": 0.25}
         third = {"role": "assistant", "content": "Fine.", "weight": 2.0}
@@ -119,7 +128,10 @@ def test_weighted_message_behind_the_last_answer(qwen, shared_data):
 
 
 def test_results_of_tools_and_calls_of_several_tools(qwen, shared_data):
-    calls = [{"id": "abcdefghi", "type": "function", "function": {"name": name, "arguments": '{"k": 1}'}} for name in ("get", "put")]
+    calls = [
+        {"id": "abcdefghi", "type": "function", "function": {"name": name, "arguments": '{"k": 1}'}}
+        for name in ("get", "put")
+    ]
     results = [{"role": "tool", "content": "TWO"}, {"role": "tool", "content": "SIX"}]
     messages = [HI, {"role": "assistant", "content": None, "tool_calls": calls}, *results, HELLO]
     for name in ("Qwen-Qwen2.5-7B-Instruct", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B", "deepseek-ai-DeepSeek-V3.1"):
@@ -156,7 +168,9 @@ def test_what_a_template_leaves_out_is_counted(qwen, shared_data):
 def test_templates_that_close_a_turn_in_other_ways(qwen):
     """The end of text behind the whole conversation (Phi), another mark at the end than between turns (gpt-oss), none."""
     turn = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|eot_id|>' }}{% endfor %}"
-    phi = Renderer(qwen, turn + "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ '</s>' }}{% endif %}", {})
+    phi = Renderer(
+        qwen, turn + "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ '</s>' }}{% endif %}", {}
+    )
     (document,) = phi.documents({"messages": [HI, HELLO]})
     assert strings(phi, document.ids[document.weights > 0]) == ["Hello", "!", "<|eot_id|>"]
     oss = (
@@ -176,15 +190,45 @@ def test_templates_that_close_a_turn_in_other_ways(qwen):
 def test_a_template_that_answers_elsewhere_is_refused(qwen):
     source = "{% for m in messages %}{{ m.content }}|{% endfor %}{% if add_generation_prompt %}Say: {% endif %}"
     renderer = Renderer(qwen, source, {})
-    with pytest.raises(DataError, match="message 2: chat template: renders the answer otherwise than after its generation prompt"):
+    with pytest.raises(
+        DataError, match="message 2: chat template: renders the answer otherwise than after its generation prompt"
+    ):
         renderer.documents({"messages": [HI, HELLO]})
 
 
 # ---------------------------------------------------------------- laws
 
 PIECES = st.sampled_from(
-    ["a", " ", "\n", "\n\n", "  ", "\t", "你好", "。", "é", "e\u0301", "😀", "{{ x }}", "{% if %}", "<|im_end|>", "<|im_start|>user\n", "</s>"]
-    + ["seektuneanswer", "seektuneanswerx0", "[INST]", "<tool_call>", "word", "1", "12", "'s", "ASSISTANT:", "<｜Assistant｜>"]
+    [
+        "a",
+        " ",
+        "\n",
+        "\n\n",
+        "  ",
+        "\t",
+        "你好",
+        "。",
+        "é",
+        "e\u0301",
+        "😀",
+        "{{ x }}",
+        "{% if %}",
+        "<|im_end|>",
+        "<|im_start|>user\n",
+        "</s>",
+    ]
+    + [
+        "seektuneanswer",
+        "seektuneanswerx0",
+        "[INST]",
+        "<tool_call>",
+        "word",
+        "1",
+        "12",
+        "'s",
+        "ASSISTANT:",
+        "<｜Assistant｜>",
+    ]
 )
 CONTENT = st.lists(PIECES, min_size=1, max_size=6).map("".join)
 SETTINGS = settings(
@@ -217,7 +261,9 @@ LAWS = {
 def small(shared_data: Path) -> tokenizers.Tokenizer:
     """A small byte-level vocabulary whose post-processor trims the places of tokens, which must not matter."""
     tokenizer = tokenizers.Tokenizer.from_file(str(shared_data / "tokenizer_minimind" / "tokenizer.json"))
-    tokenizer.add_special_tokens([*MARKS, "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"])
+    tokenizer.add_special_tokens(
+        [*MARKS, "<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"]
+    )
     return tokenizer
 
 
@@ -277,7 +323,9 @@ def test_a_tokenizer_that_puts_spaces_before_words(first, second, tmp_path_facto
 
 def _spaced() -> Renderer:
     letters = "▁abcdefghijklmnopqrstuvwxyz12'{}%:ASINT.U RE"
-    vocabulary = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *dict.fromkeys(letters.replace(" ", ""))])}
+    vocabulary = {
+        token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *dict.fromkeys(letters.replace(" ", ""))])
+    }
     merges = [("▁", "w"), ("a", "a")]
     for left, right in merges:
         vocabulary[left + right] = len(vocabulary)

@@ -13,21 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import files
-from . import text, tokenizer
+from . import text, tokenizer, wiring
 
 FOLDER = Path("build/base")
 RECIPE = Path(__file__).with_name("pretrain.yaml")
-RECORDS = 271_000  # about 24 million tokens
+RECORDS = 150_000  # about 13 million tokens
 SEED = 1
-SHAPE = {  # Qwen2; 5.48 million parameters, of which 1.05 million are the tied embedding
+SHAPE = {  # Qwen2; 5.58 million parameters, of which 1.05 million are the tied embedding
     "vocab_size": 4096,
     "hidden_size": 256,
-    "intermediate_size": 704,
+    "intermediate_size": 640,
     "num_hidden_layers": 6,
-    "num_attention_heads": 8,
+    "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 2048,
-    "rope_theta": 10_000.0,
+    "rope_theta": 1_000_000.0,
     "tie_word_embeddings": True,
 }
 
@@ -59,13 +59,15 @@ def write_tokenizer(folder: Path, records: int = 150_000) -> None:
 
 
 def write_model(folder: Path) -> None:
-    """Random weights in an ordinary folder, so that pretraining is a training like any other."""
+    """Random weights with the wired circuit, in an ordinary folder, so that pretraining is a training like any other."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(17)
     special = {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
-    Qwen2ForCausalLM(Qwen2Config(**SHAPE, **special)).save_pretrained(folder)
+    model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **special))
+    wiring.wire(model)
+    model.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,9 @@ class Renderer:
         if not drafts:
             drafts = [self._drafter.draft(render(messages, False))]
         drafts[0].notes["special_inside"] += sum(self._special_inside(message) for message in given)
-        drafts[0].notes["tools_dropped"] += bool(tools) and not any(name in drafts[0].text for name in _tool_names(tools))
+        drafts[0].notes["tools_dropped"] += bool(tools) and not any(
+            name in drafts[0].text for name in _tool_names(tools)
+        )
         return drafts
 
     def _placed(self, turns: Sequence[mask.Turn]) -> list[Draft]:

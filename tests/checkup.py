@@ -11,13 +11,13 @@ from typing import Any
 import torch
 import zoo
 
-from seektune import doctor, findings
+from seektune import doctor, findings, plan
 from seektune.contracts import Record
 from seektune.data.chat import Renderer
 from seektune.data.options import Data, Input, Valid
 from seektune.data.prepare import Prepared, prepare
 from seektune.findings import Finding, Look
-from seektune.models import attention, isolation, load
+from seektune.models import forward, isolation, load
 from seektune.objectives.sft import SFT
 from seektune.optimizers.adamw import AdamW
 from seektune.recipe import Recipe
@@ -97,15 +97,16 @@ class Setting:
         """What `assembly.prepare` gives, as far as the doctor looks at it."""
         data = self.data(recipe)
         heads: dict[str, Any] = {"head": recipe.objective.head, "labels": data.labels, "several": data.several}
-        model = load.open_model(recipe.model, attention=attention.register(), **heads)
+        model = load.open_model(recipe.model, **heads)
         model = recipe.tuner.apply(model)
         prepare_dtypes(model, "float32")
-        proved = isolation.prove(model, zoo.VOCAB) if recipe.objective.head == "lm" else NOT_PACKED
-        plan = SimpleNamespace(as_dict=lambda: {"steps": 6, "memory_bytes": {"weights": 3 << 20}, "seconds": 75.0})
-        layout = Layout(proved.rows, data.renderer.pad_id)
+        proved = isolation.isolate(model)
+        encoder = recipe.objective.head == "classifier" and forward.decoder_head(model) is None
+        layout = Layout("padded" if encoder else proved.rows, data.renderer.pad_id)
+        predicted = plan.predict(model, recipe.train, data.train_tokens, layout, "float32", steps=6)
         return SimpleNamespace(
             recipe=recipe, data=data, model=model, isolation=proved, layout=layout, precision="float32",
-            device=torch.device("cpu"), plan=plan,
+            device=torch.device("cpu"), plan=predicted,
         )  # fmt: skip
 
     def check(self, recipe: Recipe) -> doctor.Diagnosis:
@@ -119,9 +120,6 @@ class Setting:
         path = self.path / "template.jinja"
         path.write_text(text, encoding="utf-8")
         return str(path)
-
-
-NOT_PACKED = isolation.Isolation("padded", "an encoder", float("nan"))
 
 
 def the(found: list[Finding], check: str) -> Finding:

@@ -115,7 +115,7 @@ def test_check_leaves_no_trace(setting: Setting, tuner: Any) -> None:
     assert [g is marked for g in after[1]] == [g is marked for g in before[1]]
     assert sum(g is not None for g in after[1]) == 1
     assert before[2:] == after[2:]
-    assert doctor.check(ready, root=setting.path) == first
+    assert doctor.check(ready, root=setting.path) == first  # the plan has its time now, and keeps it
 
 
 # ---- records as the model sees them ----
@@ -202,6 +202,7 @@ def test_examples_of_a_classifier_have_a_label(setting: Setting) -> None:
 
 def sick(setting: Setting) -> doctor.Diagnosis:
     diagnosis = setting.check(setting.recipe([*conversations(), {"messages": [user("<script>"), assistant("<b>")]}]))
+    diagnosis.plan |= {"seconds": 75.0, "memory_bytes": {"weights": 3 << 20}}
     diagnosis.findings = [Finding("warning", "one", "a: <i>warning</i>"), Finding("error", "two", "b: error")]
     return diagnosis
 
@@ -229,6 +230,7 @@ def test_json_is_one_object(setting: Setting, capsys: pytest.CaptureFixture[str]
     assert found["findings"][1] == {"severity": "error", "check": "two", "line": "b: error"}
     assert found["facts"]["data"]["records"] == {"train": 25}
     assert found["plan"]["seconds"] == 75.0
+    assert found["plan"]["steps"] == 6
     assert "Data" in captured.err
 
 

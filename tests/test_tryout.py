@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 import zoo
 from checkup import Setting, conversations, the
 
-from seektune import doctor, findings, tryout
+from seektune import doctor, findings, plan, tryout
 from seektune.data.chat import Renderer
 from seektune.data.prepare import Prepared
 from seektune.errors import InputError
@@ -127,3 +129,32 @@ def test_half_weights(setting: Setting, tmp_path: Path) -> None:
     assert the(list(tryout.half_weights(opened)), "half_weights").severity == "warning"
     adapted = LoRA().apply(load.open_model(load.Model(str(setting.folder()), dtype="float16")))
     assert list(tryout.half_weights(adapted)) == []
+
+
+# ---- findings about the plan ----
+
+
+def test_more_memory_than_there_is(setting: Setting) -> None:
+    ready = setting.ready(setting.recipe())
+    fitting = ready.plan
+    assert list(tryout.memory(fitting)) == []
+    fixed = fitting.peak_memory_bytes - fitting.memory_bytes["activations"]
+    ready.plan = dataclasses.replace(fitting, limit_bytes=int((fixed + fitting.peak_memory_bytes) / 2 / plan.ROOM))
+    diagnosis = doctor.check(ready, root=setting.path)
+    finding = the(diagnosis.findings, "memory")
+    assert finding.severity == "warning"
+    settings = ready.plan.smaller()[:2]
+    assert settings
+    assert all(str(one) in finding.line for one in settings)
+    assert "seconds" not in diagnosis.plan  # a run that does not fit is not tried
+    nothing = dataclasses.replace(fitting, limit_bytes=1)
+    assert "take a smaller model" in the(list(tryout.memory(nothing)), "memory").line
+
+
+def test_less_disk_than_is_needed(setting: Setting) -> None:
+    predicted = setting.ready(setting.recipe()).plan
+    root = setting.path / "runs" / "not" / "there"
+    assert list(tryout.disk(predicted, root)) == []
+    free = shutil.disk_usage(setting.path).free
+    large = dataclasses.replace(predicted, checkpoints_bytes=2 * free)
+    assert f"are free in {setting.path}" in the(list(tryout.disk(large, root)), "disk").line

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tokenizers
 import torch
 
 from . import console, doctor, plan, proof, require, runtime
@@ -23,7 +24,7 @@ from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
 from .errors import DataError, InputError, RefusedError, problem
 from .evaluate import evaluator, stored
-from .models import adapters, attention, isolation, load
+from .models import adapters, heads, isolation, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run
@@ -66,18 +67,20 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     if recipe.train.device == "auto" and device.type == "cpu":
         torch.set_num_threads(runtime.usable_cores())
     folder = load.folder_of(recipe.model)
-    renderer = Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template)
+    renderer = _with_new_tokens(Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens)
     data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
                         cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
     doctor.check_data(recipe, data)
     seed_everything(recipe.seed)
     precision = (decided or {}).get("precision") or _precision(recipe.train.precision, device)
     model = _open(recipe, data, device, precision)
+    if recipe.model.new_tokens:
+        heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
     model = recipe.tuner.apply(model)
     prepare_dtypes(model, precision)
     if prepare_objective := getattr(recipe.objective, "prepare", None):
         prepare_objective(model)
-    proved = isolation.prove(model, model.get_input_embeddings().num_embeddings) if recipe.train.packing else NOT_ASKED  # type: ignore[operator]
+    proved = isolation.isolate(model)
     layout = _layout(recipe, data, model, proved, device, decided)
     recipe.source.open(data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed)
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
@@ -89,7 +92,13 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
 
 
-NOT_ASKED = isolation.Isolation("padded", "train.packing is false", float("nan"))
+def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
+    """The renderer that knows them too, by the ids that `heads.add_tokens` gives them."""
+    if not tokens:
+        return renderer
+    grown = tokenizers.Tokenizer.from_str(renderer.tokenizer.to_str())
+    grown.add_special_tokens(tokens)
+    return Renderer(grown, renderer.templates, renderer.special, renderer.name)
 
 
 def seed_everything(seed: int) -> None:
@@ -114,18 +123,11 @@ def _precision(asked: str, device: torch.device) -> str:
 
 
 def _open(recipe: Recipe, data: Prepared, device: torch.device, precision: str) -> torch.nn.Module:
-    """With our attention where the model takes its attention from transformers' interface, else as it is."""
     dtype = precision if recipe.model.dtype == "auto" else recipe.model.dtype
-    common: dict[str, Any] = {"head": recipe.objective.head, "labels": data.labels, "several": data.several,
-                              "device": device, "dtype": dtype, "trainable": True}  # fmt: skip
-    from .errors import ModelError
-
-    try:
-        return load.open_model(recipe.model, attention=attention.register(), **common)
-    except ModelError as error:
-        if "attention" not in str(error) and "attn_implementation" not in str(error):
-            raise
-        return load.open_model(recipe.model, **common)
+    return load.open_model(
+        recipe.model, head=recipe.objective.head, labels=data.labels, several=data.several,
+        device=device, dtype=dtype, trainable=True,
+    )  # fmt: skip
 
 
 def _layout(
@@ -134,8 +136,9 @@ def _layout(
     from .models.forward import decoder_head
 
     rows = proved.rows
-    if rows == "packed" and recipe.objective.head == "classifier" and decoder_head(model) is None:
-        rows = "padded"  # an encoder's pooling reads rows
+    reads_rows = recipe.objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
+    if rows == "packed" and (reads_rows or not recipe.train.packing):
+        rows = "padded"
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
         return Layout(decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"])

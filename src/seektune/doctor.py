@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,25 +66,31 @@ def check_data(recipe: Any, data: Prepared) -> None:
 
 
 def check(ready: Any, root: Path = RUNS) -> Diagnosis:
-    """The diagnosis of an assembled run. `root`: the folder of earlier runs. Leaves model and random states as they were."""
+    """The diagnosis of an assembled run, whose plan gets its time here. `root`: the folder of earlier runs.
+
+    Leaves model, gradients and random states as they were.
+    """
     from . import runtime, tryout
 
-    recipe, data = ready.recipe, ready.data
+    recipe, data, model = ready.recipe, ready.data, ready.model
     look = Look(recipe, data)
-    parameters = sum(p.numel() for p in ready.model.parameters())
-    dead = tryout.dead_modules(ready)
     found = [
         *findings.of_data(look),
-        *tryout.served_otherwise(ready.model, data),
-        *findings.vocabulary(data, ready.model.get_input_embeddings().num_embeddings),
-        *tryout.too_long_for(ready.model, data),
-        *tryout.half_weights(ready.model),
-        *tryout.dead(dead),
-        *findings.learning_rate(recipe, parameters),
+        *findings.vocabulary(data, model.get_input_embeddings().num_embeddings),
+        *tryout.too_long_for(model, data),
+        *tryout.half_weights(model),
+        *tryout.served_otherwise(model, data),
+        *findings.learning_rate(recipe, ready.plan.parameters),
         *findings.precision(recipe.train.precision, lambda: runtime.measure(ready.device.type)),
         *findings.previous(recipe, root),
+        *tryout.memory(ready.plan),
+        *tryout.disk(ready.plan, root),
     ]
-    facts = {"data": data_facts(look), "model": model_facts(ready, dead)}
+    facts = {"data": data_facts(look), "model": model_facts(ready)}
+    if ready.plan.fits and not any(finding.severity == "error" for finding in found):  # else trying would fail
+        ready.plan = tryout.timed(ready)
+        facts["model"]["dead"] = dead = tryout.dead_modules(ready)
+        found += tryout.dead(dead)
     return Diagnosis(str(recipe.name), facts, found, _examples(data), ready.plan.as_dict())
 
 
@@ -136,17 +142,14 @@ def languages(text: str) -> dict[str, float]:
     return {name: count / letters for name, count in (counts | {"other": letters - sum(counts.values())}).items()}
 
 
-def model_facts(ready: Any, dead: list[str]) -> dict[str, Any]:
-    """Sizes, what is adapted and what not (and why), what gets no gradient, whether documents share rows."""
-    parameters = list(ready.model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    total = sum(p.numel() for p in parameters)
+def model_facts(ready: Any) -> dict[str, Any]:
+    """Sizes, what is adapted and what not (and why), whether documents share rows."""
+    trained, total = ready.plan.trainable_parameters, ready.plan.parameters
     facts: dict[str, Any] = {"parameters": total, "trained": trained, "trained_share": trained / max(total, 1)}
     if targets := getattr(ready.recipe.tuner, "targets", None):
         found = targets(ready.model)
         facts["adapted"] = found.suffixes
         facts["unadapted"] = dict(Counter(_short(name) + f" ({why})" for name, why in found.unadapted.items()))
-    facts["dead"] = dead
     spare = ready.model.get_input_embeddings().num_embeddings - findings.tokens_of(ready.data.renderer)
     if spare > 0:
         facts["embedding_rows_without_token"] = spare
@@ -284,7 +287,7 @@ def _print_sources(rows: list[dict[str, Any]]) -> None:
 
 def _source_rows(rows: list[dict[str, Any]]) -> list[list[Any]]:
     """The cells of the table of sources."""
-    told_as = {"learnt": _share, "path": findings.nearby}
+    told_as: dict[str, Callable[[Any], str]] = {"learnt": _share, "path": findings.nearby}
     return [[told_as[key](value) if key in told_as else value for key, value in row.items()] for row in rows]
 
 

@@ -4,8 +4,7 @@ saved, positions and number types that do not suffice. Model, gradients and rand
 
 from __future__ import annotations
 
-import contextlib
-import random
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ import jinja2
 import numpy as np
 import torch
 
+from . import plan
+from .console import size
 from .contracts import Batch, Document, Record
 from .data import pack, template
 from .data.prepare import Prepared
@@ -27,32 +28,18 @@ from .train.precision import Precision
 TRIED = 8  # documents that are tried, records that are rendered
 
 
-@contextlib.contextmanager
-def untouched(model: torch.nn.Module) -> Iterator[None]:
-    """Gradients, training flags and random states are afterwards what they were."""
-    flags = {module: module.training for module in model.modules()}
-    gradients = [(p, p.grad) for p in model.parameters()]
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            for parameter, _ in gradients:
-                parameter.grad = None
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        for module, flag in flags.items():
-            module.training = flag
-        random.setstate(python)
-        np.random.set_state(numpy)
+def timed(ready: Any) -> plan.Plan:
+    """The plan with its time, from micro-steps on the longest real batch; tried once."""
+    if ready.plan.seconds is not None:
+        return ready.plan
+    return plan.timed(ready.plan, ready.model, ready.recipe.objective, ready.data.train_tokens, ready.precision)
 
 
 def dead_modules(ready: Any) -> list[str]:
     """Trained modules that get no gradient from the shortest documents."""
     objective, layout = ready.recipe.objective, ready.layout
     precision = Precision(ready.precision, ready.device.type)
-    with untouched(ready.model):
-        ready.model.train()
+    with plan.untouched(ready.model):
         batch = Batch(shortest(ready.data.train_tokens, objective.unit))
         if annotate := getattr(objective, "annotate", None):
             annotate(ready.model, batch)
@@ -192,3 +179,26 @@ def half_weights(model: Any) -> Iterator[Finding]:
         yield warning(
             "half_weights", "model.dtype", found, fix="set model.dtype: bfloat16 or float32 to save the range"
         )
+
+
+def memory(predicted: plan.Plan) -> Iterator[Finding]:
+    """A run that will not fit, with the two settings that cost the least."""
+    if predicted.fits:
+        return
+    found = f"{size(predicted.peak_memory_bytes)} will be needed and {size(predicted.limit_bytes)} are there"
+    ways = [f"{setting} ({size(setting.peak_bytes)})" for setting in predicted.smaller()[:2]]
+    yield warning(
+        "memory",
+        "plan",
+        found,
+        fix="would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it",
+    )
+
+
+def disk(predicted: plan.Plan, root: Path) -> Iterator[Finding]:
+    """Checkpoints and result against what is free where the run will lie."""
+    folder = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if predicted.disk_bytes > free:
+        found = f"checkpoints and result will need {size(predicted.disk_bytes)}, {size(free)} are free in {folder}"
+        yield warning("disk", "plan", found, fix="lower train.keep, train fewer weights, or make room")

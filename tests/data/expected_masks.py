@@ -104,8 +104,27 @@ EXPECTED = {
     "meta-llama-Llama-3.1-8B-Instruct": PLAIN_EOT
     | {
         "tool": [
-            ['{"', "name", '":', ' "', "get", '",', ' "', "parameters", '":', ' {"', "a", '":', " ", "1", "}}", EOT]
-            + ["Fine", ".", EOT]
+            [
+                '{"',
+                "name",
+                '":',
+                ' "',
+                "get",
+                '",',
+                ' "',
+                "parameters",
+                '":',
+                ' {"',
+                "a",
+                '":',
+                " ",
+                "1",
+                "}}",
+                EOT,
+                "Fine",
+                ".",
+                EOT,
+            ]
         ]
     },
     # The last turn has a thinking block, an empty one where there is no reasoning; earlier turns lose it.
@@ -160,8 +179,24 @@ EXPECTED = {
         "reasoning_inside": [["\n\n", "Hello", "!", EOS]],
         "reasoning_twice": [["Hello", "!", EOS, "Fine", ".", EOS]],
         "tool": [
-            ["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "get", "<｜tool▁sep｜>", '{"', "a", '":', " ", "1", "}"]
-            + ["<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", EOS, "Fine", ".", EOS]
+            [
+                "<｜tool▁calls▁begin｜>",
+                "<｜tool▁call▁begin｜>",
+                "get",
+                "<｜tool▁sep｜>",
+                '{"',
+                "a",
+                '":',
+                " ",
+                "1",
+                "}",
+                "<｜tool▁call▁end｜>",
+                "<｜tool▁calls▁end｜>",
+                EOS,
+                "Fine",
+                ".",
+                EOS,
+            ]
         ],
         "truncated": [["Hello", "!", EOS, "Fine"]],
     },
@@ -195,8 +230,24 @@ EXPECTED = {
                 '":',
                 " ",
                 "1",
+                "},",
+                ' "',
+                "id",
+                '":',
+                ' "',
+                "call",
+                "0",
+                "0",
+                "0",
+                "0",
+                "1",
+                '"}',
+                "]",
+                S,
+                "Fine",
+                ".",
+                S,
             ]
-            + ["},", ' "', "id", '":', ' "', "call", "0", "0", "0", "0", "1", '"}', "]", S, "Fine", ".", S]
         ],
         "truncated": [["Hello", "!", S, "Fine"]],
     },

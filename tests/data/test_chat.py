@@ -282,7 +282,7 @@ def test_without_template_the_error_says_how_to_choose(tmp_path):
     own = tmp_path / "own.jinja"
     own.write_text("{{ messages[0].content }}")
     assert Renderer.from_folder(tmp_path, str(own)).text([HI]) == "Hi 你好 "
-    with pytest.raises(DataError, match="data.template: no file nowhere.jinja; expected auto, chatml, or the path"):
+    with pytest.raises(DataError, match=r"data.template: no file nowhere.jinja; expected auto, chatml, or the path"):
         Renderer.from_folder(tmp_path, "nowhere.jinja")
 
 

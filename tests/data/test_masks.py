@@ -138,8 +138,8 @@ def test_results_of_tools_and_calls_of_several_tools(qwen, shared_data):
         renderer = Renderer(qwen, sources(shared_data)[name], special_of(name))
         documents = renderer.documents({"messages": messages})
         learnt = ["".join(strings(renderer, d.ids[d.weights > 0])) for d in documents]
-        assert "get" in learnt[0] and "put" in learnt[0] and '{"k": 1}' in learnt[0], name
-        assert "TWO" not in "".join(learnt) and "SIX" not in "".join(learnt), name
+        assert all(part in learnt[0] for part in ("get", "put", '{"k": 1}')), name
+        assert not any(result["content"] in "".join(learnt) for result in results), name
         assert "Hello!" in learnt[-1], name
 
 
@@ -198,38 +198,11 @@ def test_a_template_that_answers_elsewhere_is_refused(qwen):
 
 # ---------------------------------------------------------------- laws
 
-PIECES = st.sampled_from(
-    [
-        "a",
-        " ",
-        "\n",
-        "\n\n",
-        "  ",
-        "\t",
-        "你好",
-        "。",
-        "é",
-        "e\u0301",
-        "😀",
-        "{{ x }}",
-        "{% if %}",
-        "<|im_end|>",
-        "<|im_start|>user\n",
-        "</s>",
-    ]
-    + [
-        "seektuneanswer",
-        "seektuneanswerx0",
-        "[INST]",
-        "<tool_call>",
-        "word",
-        "1",
-        "12",
-        "'s",
-        "ASSISTANT:",
-        "<｜Assistant｜>",
-    ]
-)
+PIECES = st.sampled_from([
+    "a", " ", "\n", "\n\n", "  ", "\t", "你好", "。", "é", "e\u0301", "😀", "word", "1", "12", "'s", "{{ x }}", "{% if %}",
+    "<|im_end|>", "<|im_start|>user\n", "</s>", "[INST]", "<tool_call>", "ASSISTANT:", "<｜Assistant｜>", "seektuneanswer",
+    "seektuneanswerx0",
+])  # fmt: skip
 CONTENT = st.lists(PIECES, min_size=1, max_size=6).map("".join)
 SETTINGS = settings(
     max_examples=25,

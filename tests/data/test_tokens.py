@@ -60,7 +60,8 @@ def test_documents_of_conversations_and_texts():
     assert first.weights.tolist() == [0, 0, 0, 0, 1, 1, 1]  # <user> a <end> <assistant> b c <end>
     assert second.weights.tolist() == [0, 1, 1]
     assert [first.record, second.record] == [0, 1]
-    assert first.ids.dtype == np.int32 and first.weights.dtype == np.float32
+    assert first.ids.dtype == np.int32
+    assert first.weights.dtype == np.float32
     assert tokens.lengths.tolist() == [7, 3]
     assert tokens.supervised.tolist() == [3, 2]
     assert tokens.facts["documents"] == 2
@@ -85,7 +86,8 @@ def test_a_prompt_that_is_cut_in_an_unlearnt_place_loses_no_answer():
     record["messages"][3]["train"] = False
     tokens = tokenise([record], renderer(), max_length=6)
     assert tokens[0].weights.tolist() == [0, 0, 0, 0, 1, 1]
-    assert tokens.facts["answers_cut"] == [] and tokens.facts["cut"] == 0  # a document ends with what is learnt
+    assert tokens.facts["answers_cut"] == []
+    assert tokens.facts["cut"] == 0
 
 
 def test_dropping_names_the_records():
@@ -163,7 +165,8 @@ def test_long_texts_with_labels_are_cut_between_their_marks():
     tokens = tokenise([long], renderer(None), labels=["no"], max_length=5)
     assert (tokens[0].ids[0], tokens[0].ids[-1], len(tokens[0]), tokens.facts["cut"]) == (CLS, SEP, 5, 1)
     dropped = tokenise([long], renderer(None), labels=["no"], max_length=5, too_long="drop")
-    assert len(dropped) == 0 and dropped.facts["counts"]["dropped"] == 1
+    assert len(dropped) == 0
+    assert dropped.facts["counts"]["dropped"] == 1
 
 
 # ---------------------------------------------------------------- the sequence
@@ -179,7 +182,9 @@ def test_of_and_select():
     assert [d.record for d in tokens] == [4, 8, 6]
     assert tokens[-1].ids.tolist() == [0, 1, 2]
     view = tokens.select([2, 0])
-    assert view.lengths.tolist() == [3, 5] and view[1].record == 4 and view[-1].record == 4
+    assert view.lengths.tolist() == [3, 5]
+    assert view[1].record == 4
+    assert view[-1].record == 4
     assert [d.record for d in tokens[1:]] == [8, 6]
     assert [d.record for d in view.select([1])] == [4]
     with pytest.raises(IndexError):
@@ -204,7 +209,8 @@ def test_the_cache_is_read_back(tmp_path, monkeypatch):
     made = tokenise(RECORDS, renderer(), max_length=20, cache=tmp_path)
     monkeypatch.setattr(Renderer, "documents", None)  # may not be asked again
     again = tokenise(RECORDS, renderer(), max_length=20, cache=tmp_path)
-    assert same(fresh, made) and same(made, again)
+    assert same(fresh, made)
+    assert same(made, again)
     assert isinstance(again.arrays["ids"], np.memmap)
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -29,10 +29,8 @@ def documents(vocabulary: int, lengths=(5, 23, 11, 23, 31, 2, 40), seed=0) -> li
 
 
 def model_of(architecture: str) -> torch.nn.Module:
-    attention.register()
     model = tiny(architecture)
-    if architecture not in LEAKING:
-        model.set_attn_implementation(attention.NAME)
+    isolation.isolate(model)
     return model.train()
 
 
@@ -67,30 +65,36 @@ def test_packed_rows_equal_each_document_alone(architecture):
 
 @pytest.mark.parametrize("architecture", DECODERS)
 def test_the_probe_finds_which_models_may_be_packed(architecture):
-    attention.register()
-    model = tiny(architecture)
-    with_ours = architecture not in LEAKING
-    if with_ours:
-        model.set_attn_implementation(attention.NAME)
-    verdict = isolation.prove(model, model.config.get_text_config().vocab_size)
-    expected = "packed" if with_ours else "padded" if architecture == "qwen3_5" else "equal"
+    verdict = isolation.isolate(tiny(architecture))
+    expected = "equal" if architecture in SPARSE else "padded" if architecture in LEAKING else "packed"
     assert verdict.rows == expected, verdict
 
 
-def test_restarted_positions_without_our_attention_are_refused():
-    model = tiny("qwen2")
-    assert not isolation.prove(model, model.config.vocab_size).packed
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_the_chosen_attention_gives_what_the_model_gave_before(architecture):
+    ids = torch.randint(10, 300, (1, 33), generator=torch.Generator().manual_seed(0))
+    model = tiny(architecture)
+    with torch.no_grad():
+        before = model(input_ids=ids, use_cache=False).logits
+        isolation.isolate(model)
+        after = model(input_ids=ids, use_cache=False).logits
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * float(before.abs().max()))
 
 
 def test_a_leak_is_seen_by_the_probe(monkeypatch):
-    attention.register()
-    model = tiny("llama")
-    model.set_attn_implementation(attention.NAME)
     monkeypatch.setattr(attention.Groups, "of", classmethod(lambda cls, lengths, device: None))
     monkeypatch.setattr(attention, "_plain_inside", lambda *a: True)
-    verdict = isolation.prove(model, model.config.vocab_size)
-    assert not verdict.packed
+    model = tiny("llama")
+    verdict = isolation.isolate(model)
+    assert verdict.rows == "padded"
     assert verdict.difference > 1e-2
+    assert model.config._attn_implementation != attention.NAME
+
+
+def test_an_attention_that_is_not_the_models_own_is_seen(monkeypatch):
+    monkeypatch.setattr(attention, "_attend", lambda q, k, v, *rest: v)
+    verdict = isolation.isolate(tiny("qwen2"))
+    assert verdict.reason == "our attention is not the one that it was made with"
 
 
 def test_log_probs_know_their_document():

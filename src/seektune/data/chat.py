@@ -7,7 +7,7 @@ the one that `save` writes, in the form that plain transformers reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +144,7 @@ class Renderer:
         finally:
             self.tokenizer.no_truncation()
 
-    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
     @cached_property
@@ -221,9 +221,7 @@ class Renderer:
         if not drafts:
             drafts = [self._drafter.draft(render(messages, False))]
         drafts[0].notes["special_inside"] += sum(self._special_inside(message) for message in given)
-        drafts[0].notes["tools_dropped"] += bool(tools) and not any(
-            name in drafts[0].text for name in _tool_names(tools)
-        )
+        drafts[0].notes["tools_dropped"] += tools is not None and not _names_any(tools, drafts[0].text)
         return drafts
 
     def _placed(self, turns: Sequence[mask.Turn]) -> list[Draft]:
@@ -362,9 +360,10 @@ def _message_weights(messages: Sequence[Message], train_on: str) -> list[float]:
     return weights
 
 
-def _tool_names(tools: Sequence[Any]) -> list[str]:
-    named = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
-    return [str(tool.get("name", "")) for tool in named]
+def _names_any(tools: Sequence[Any], text: str) -> bool:
+    """Whether the description of any of the tools shows in a rendering."""
+    functions = [tool.get("function", tool) for tool in tools if isinstance(tool, dict)]
+    return any(str(function.get("name", "")) in text for function in functions)
 
 
 def _finished(draft: Draft) -> Document:

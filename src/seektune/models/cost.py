@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_k")
 LOGITS_LIVE = 3  # float32 copies of the logits at once: themselves, their log softmax, a gradient
+CHUNK = 64  # tokens that linear attention takes together
 TEMPORARY = 0.5  # of what a layer keeps: what its backward holds besides, for a moment (measured)
 
 
@@ -33,21 +34,23 @@ def parameters_by_part(model: Any) -> dict[str, int]:
     base, parts = heads.base_of(model), dict[str, int]()
     ends = {id(p): "head" for e in [base.get_output_embeddings()] if e is not None for p in e.parameters()}
     ends |= {id(p): "embedding" for p in base.get_input_embeddings().parameters()}
-    depth = depth_of(model)
+    depth, layers = depth_of(model), len(blocks(model)[1])
     for name, parameter in model.named_parameters():
-        part = ends.get(id(parameter)) or _part(name, depth[name])
+        part = ends.get(id(parameter)) or _part(name, depth[name], layers)
         parts[part] = parts.get(part, 0) + parameter.numel()
     return parts
 
 
-def _part(name: str, depth: int | None) -> str:
+def _part(name: str, depth: int | None, layers: int) -> str:
     words = name.lower().split(".")
-    if any(word.startswith("lora_") or word == "trainable_tokens_delta" for word in words):
+    if _adapts(name):
         return "adapter"
     if depth == -1:
         return "embedding"
     if any("norm" in word for word in words):
         return "norm"
+    if depth == layers:
+        return "head"
     if "experts" in words or any(word.startswith("shared_expert") for word in words):
         return "router" if words[-2] in ROUTERS else "experts"
     if any(word in ROUTERS for word in words):
@@ -55,6 +58,10 @@ def _part(name: str, depth: int | None) -> str:
     if any("attn" in word or "attention" in word for word in words):
         return "attention"
     return "mlp" if any(word in ("mlp", "feed_forward", "ffn", "intermediate", "output") for word in words) else "other"
+
+
+def _adapts(name: str) -> bool:
+    return any(word.startswith(("lora_", "trainable_tokens")) or word == "modules_to_save" for word in name.split("."))
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def stored_bytes(model: Any) -> int:
     """Bytes of the model on disk, each weight in the type in which it was opened. Without adapters."""
     origin: Any = getattr(heads.base_of(model), "seektune_origin", None)
     dtypes = getattr(origin, "dtypes", {})
-    bare = {name: p for name, p in model.named_parameters() if _part(name, 0) != "adapter"}
+    bare = {name: p for name, p in model.named_parameters() if not _adapts(name)}
     return sum(p.numel() * dtypes.get(name, p.dtype).itemsize for name, p in bare.items())
 
 
@@ -131,9 +138,14 @@ def work_of(model: Any) -> Work:
     head = base.get_output_embeddings()
     learnt = 2.0 * head.weight.numel() if head is not None else 0.0
     learnt_back = learnt * (1 + int(head is not None and head.weight.requires_grad))
-    attending = _attending(config)
-    pair = _pair(config)
-    reached = sum(1 for d in attending if d >= lowest)
+    kinds = list(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers)
+    pair, state = _pair(config), _state(config)
+    for number, kind in enumerate(kinds):
+        if kind == "linear_attention":
+            ahead += state
+            back += 2 * state * (number >= lowest)
+    attending = [number for number, kind in enumerate(kinds) if kind != "linear_attention"]
+    reached = sum(number >= lowest for number in attending)
     return Work(ahead, pair * len(attending), learnt, back, 2 * pair * reached, learnt_back)
 
 
@@ -160,16 +172,17 @@ def _top_k(config: Any) -> int:
     return int(next((value for key in TOP_K if (value := getattr(config, key, None))), 1))
 
 
-def _attending(config: Any) -> list[int]:
-    """Numbers of the layers whose attention looks at pairs of tokens."""
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    return [number for number, kind in enumerate(kinds) if kind != "linear_attention"]
-
-
 def _pair(config: Any) -> float:
     """Forward FLOPs of one layer's attention for one pair of tokens."""
     key = _key_width(config)
     return 2.0 * config.num_attention_heads * (key + (getattr(config, "v_head_dim", None) or key))
+
+
+def _state(config: Any) -> float:
+    """Forward FLOPs of one linear attention layer for one token: products inside its chunk, and with the state."""
+    count = getattr(config, "linear_num_value_heads", None) or config.num_attention_heads
+    key, value = (getattr(config, f"linear_{end}_head_dim", None) or _key_width(config) for end in ("key", "value"))
+    return float(count * (CHUNK * (4 * key + 2 * value) + 6 * key * value))
 
 
 def _key_width(config: Any) -> int:
@@ -234,7 +247,7 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     """
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
-    length = 64 if "linear_attention" in kinds else 32  # it computes chunks of 64
+    length = CHUNK if "linear_attention" in kinds else 32
     with untouched(model), _without_checkpointing(model):
         one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair

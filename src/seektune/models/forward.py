@@ -93,6 +93,11 @@ def backbone(model: Any) -> torch.nn.Module:
     return getattr(base, base.base_model_prefix)
 
 
+def vocabulary(model: Any) -> int:
+    """Rows of the embedding."""
+    return int(model.get_input_embeddings().num_embeddings)
+
+
 def _takes(model: torch.nn.Module, name: str) -> bool:
     import inspect
 

@@ -13,6 +13,7 @@ from ..data.pack import collate
 from . import attention, forward
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}  # of the largest logit
+LENGTHS = (3, 17, 9, 17, 40)
 MECHANISMS = {  # config keys whose reach depends on the row: a short probe cannot prove them
     "index_topk": "its sparse index chooses among all tokens of a row",
     "compress_rates": "its compressor mixes neighbouring documents",
@@ -37,36 +38,53 @@ class Isolation:
         return self.rows == "packed"
 
 
-def prove(model: torch.nn.Module, vocabulary: int, lengths: tuple[int, ...] = (3, 17, 9, 17, 40)) -> Isolation:
-    """Compare hidden states of random documents in one row with each alone. Leaves mode and random state as they were."""
+def isolate(model: torch.nn.Module) -> Isolation:
+    """Give the model our attention where that changes nothing and keeps documents apart; prove how rows may be made.
+
+    Hidden states of random documents are compared: ours with the attention it came with, one row with each alone. Where
+    ours is not taken, the model keeps what it came with. Mode and random state stay as they were.
+    """
     config: Any = model.config
-    for key, why in MECHANISMS.items():
-        if getattr(config.get_text_config(), key, None):
-            return Isolation("equal", why, float("nan"))
-    documents = _documents(vocabulary, lengths)
+    documents = _documents(forward.vocabulary(model), LENGTHS)
     training = model.training
     model.eval()
     try:
-        return _verdict(model, documents)
+        for key, why in MECHANISMS.items():
+            if getattr(config.get_text_config(), key, None):
+                return Isolation("equal", why, float("nan"))
+        reason, worst = _try_ours(model, documents)
+        if not reason:
+            return Isolation("packed", "packed rows give what each document gives alone", worst)
+        if _difference(model, documents, packed=False) <= _bar(model):
+            return Isolation("padded", reason, worst)
+        return Isolation("equal", reason + ", and padding changes what a document gets", worst)
     finally:
         model.train(training)
 
 
-def _verdict(model: torch.nn.Module, documents: list[Document]) -> Isolation:
-    bar = TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
-    if getattr(model.config, "_attn_implementation", "") != attention.NAME:
-        reason, worst = "its attention cannot be given document borders", float("nan")
-    else:
-        try:
-            worst = _difference(model, documents, packed=True)
-            if worst <= bar:
-                return Isolation("packed", "packed rows give what each document gives alone", worst)
+def _try_ours(model: torch.nn.Module, documents: list[Document]) -> tuple[str, float]:
+    """("", difference) where our attention may stay; else the reason, and the model has its own attention again."""
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    own = base.config._attn_implementation
+    before = [_alone(model, document) for document in documents]
+    worst = float("nan")
+    try:
+        base.set_attn_implementation(attention.register())
+        if _worst(before, [_alone(model, document) for document in documents]) > _bar(model):
+            reason = "our attention is not the one that it was made with"
+        elif (worst := _difference(model, documents, packed=True)) <= _bar(model):
+            return "", worst
+        else:
             reason = "documents in one row see each other"
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason, worst = f"its forward refuses packed rows ({type(error).__name__})", float("nan")
-    if _difference(model, documents, packed=False) <= bar:
-        return Isolation("padded", reason, worst)
-    return Isolation("equal", reason + ", and padding changes what a document gets", worst)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        reason = f"it does not take our attention ({type(error).__name__})"
+    attention.clear()
+    base.set_attn_implementation(own)
+    return reason, worst
+
+
+def _bar(model: torch.nn.Module) -> float:
+    return TOLERANCE.get(next(model.parameters()).dtype, 1e-4)
 
 
 def _documents(vocabulary: int, lengths: tuple[int, ...]) -> list[Document]:
@@ -77,15 +95,23 @@ def _documents(vocabulary: int, lengths: tuple[int, ...]) -> list[Document]:
 
 
 @torch.no_grad()
+def _alone(model: torch.nn.Module, document: Document) -> torch.Tensor:
+    device = next(model.parameters()).device
+    return forward.run(forward.backbone(model), collate([document], packed=False, device=device))[0][0]
+
+
+def _worst(expected: list[torch.Tensor], found: list[torch.Tensor]) -> float:
+    """Largest difference, relative to the largest value of each document."""
+    return max(float((f - e).abs().max() / e.abs().max()) for e, f in zip(expected, found, strict=True))
+
+
+@torch.no_grad()
 def _difference(model: torch.nn.Module, documents: list[Document], packed: bool) -> float:
     device = next(model.parameters()).device
-    backbone = forward.backbone(model)
     batch = collate(documents, packed=packed, device=device)
-    together = forward.run(backbone, batch)[0]
-    worst, at = 0.0, 0
-    for row, document in enumerate(batch.documents):
-        alone = forward.run(backbone, collate([document], packed=False, device=device))[0][0]
-        part = together[0, at : at + len(document)] if packed else together[row, : len(document)]
-        at += len(document)
-        worst = max(worst, float((part - alone).abs().max() / alone.abs().max()))
-    return worst
+    together = forward.run(forward.backbone(model), batch)[0]
+    if packed:
+        parts = list(together[0].split(batch.lengths))
+    else:
+        parts = [row[:length] for row, length in zip(together, batch.lengths, strict=True)]
+    return _worst([_alone(model, document) for document in batch.documents], parts)

@@ -45,6 +45,11 @@ class Model:
     continue_: str | None = option(
         None, "a finished run whose result is trained further", probe=Probe("OTHER_RUN", scenario="continue")
     )
+    new_tokens: list[str] = option(
+        help="tokens that the vocabulary lacks; with LoRA only their rows are trained and saved",
+        probe=Probe(["<ticker>"]),
+        factory=list,
+    )
     trust_remote_code: bool = option(
         False,
         "run Python code that comes with the model; read it first",

@@ -1,0 +1,179 @@
+"""How fast a training step is: tokens a second of our loop beside TRL's SFTTrainer, on the same records, in one run.
+
+    python bench/step.py                                        # the small shapes on lengths like Alpaca's
+    python bench/step.py --shape tiny --records headlines       # the quickstart's records, with base:tiny's tokenizer
+    python bench/step.py --shape qwen2-0.5b --count 16 --records alpaca.jsonl --tokenizer FOLDER --json out.json
+
+Every contender is a process of its own (bench/_peers.py); the rounds go through all of them in turn, so that a busy
+neighbour meets all alike. The median of the rounds counts. Tokens are those of the records; padding is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from _peers import SHAPES  # noqa: E402
+from _records import sequences  # noqa: E402
+
+from seektune import runtime  # noqa: E402
+
+OURS = "seektune"
+TRL = ("trl padded", "trl padding-free", "trl packing")
+PACKAGES = ("trl", "transformers", "peft", "accelerate", "torch")
+
+
+def main() -> int:
+    options = arguments().parse_args()
+    if (missing := options.contenders) and (unknown := set(missing) - {OURS, *TRL}):
+        print(f"error: --contenders: unknown {sorted(unknown)[0]!r}; {', '.join((OURS, *TRL))}", file=sys.stderr)
+        return 2
+    contenders = options.contenders or [OURS, *TRL]
+    if importlib.util.find_spec("trl") is None:
+        print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
+        contenders = [OURS]
+    tables = [measure(options, shape, contenders) for shape in options.shape or ["tiny", "llama-15m"]]
+    if options.json:
+        facts = {"command": "python bench/step.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "machine": machine(options), "tables": tables}
+        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)")
+    parser.add_argument("--records", default="alpaca-like", help="alpaca-like (made-up), headlines, or a file of records")
+    parser.add_argument("--tokenizer", default="base:tiny", help="folder of a tokenizer with a chat template, for headlines and files")
+    parser.add_argument("--count", type=int, default=64, help="records (default 64)")
+    parser.add_argument("--batch-size", type=int, default=8, help="records an optimizer step (default 8)")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: what suits the shape; tiny takes what a timed GEMM says")
+    parser.add_argument("--rounds", type=int, default=3, help="processes a contender, taken in turn (default 3)")
+    parser.add_argument("--threads", type=int, default=runtime.usable_cores())
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help=f"default: {', '.join((OURS, *TRL))}")
+    parser.add_argument("--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
+    return parser
+
+
+def measure(options: argparse.Namespace, shape: str, contenders: list[str]) -> dict[str, Any]:
+    """One table: every contender `rounds` times on one shape."""
+    vocabulary = SHAPES[shape]["config"]["vocab_size"]
+    made = sequences(options.records, options.count, vocabulary, options.tokenizer)
+    precision = options.precision or SHAPES[shape].get("precision") or runtime.fast_precision()
+    job = {"shape": shape, "precision": precision, "threads": options.threads, "batch_size": options.batch_size,
+           "sequences": made, "packed_length": packed_length(made, options.batch_size)}  # fmt: skip
+    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    failed: dict[str, str] = {}
+    for _ in range(options.rounds):
+        for name in contenders:
+            if name not in failed:
+                result = contend(job | {"contender": name}, options.same_environment)
+                if isinstance(result, str):
+                    failed[name] = result
+                else:
+                    rounds[name].append(result)
+    lengths = [len(ids) for ids, _ in made]
+    table: dict[str, Any] = {
+        "shape": shape, "tuner": SHAPES[shape]["tuner"], "precision": precision, "batch_size": options.batch_size,
+        "records": {"source": Path(options.records).name, "count": len(made), "tokens": sum(lengths), "longest": max(lengths),
+                    "packed_length": job["packed_length"]},
+        "contenders": {name: summary(found) for name, found in rounds.items() if found}, "failed": failed,
+    }  # fmt: skip
+    table["ratio"] = ratio(table["contenders"])
+    show(table, options)
+    return table
+
+
+def packed_length(made: list[Any], batch_size: int) -> int:
+    """Of TRL's packed rows: a row a step that holds what a batch of records holds, and no record is cut."""
+    total = sum(len(ids) for ids, _ in made)
+    return max(max(len(ids) for ids, _ in made), round(total / len(made) * batch_size))
+
+
+def contend(job: dict[str, Any], same_environment: bool) -> dict[str, Any] | str:
+    """The result of one process, or the last line that it said."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answered = Path(folder, "job.json"), Path(folder, "result.json")
+        asked.write_text(json.dumps(job), encoding="utf-8")
+        command = [sys.executable, str(HERE / "_peers.py"), str(asked), str(answered)]
+        environment = environment_of(job["contender"], job["threads"], same_environment)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if answered.exists():
+            return json.loads(answered.read_text(encoding="utf-8"))
+        return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+
+
+def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:
+    """The same threads for all. Ours also gets what `seektune train` sets for itself: runtime.OPENMP and runtime.ALLOCATOR."""
+    own = {**runtime.OPENMP, **runtime.ALLOCATOR}
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment |= {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return environment | (own if contender == OURS or same else {})
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds = [one["seconds"] for one in found]
+    tokens, learnt = found[0]["tokens"], found[0]["learnt_tokens"]
+    middle = statistics.median(seconds)
+    return {"seconds": seconds, "steps": found[0]["steps"], "tokens_per_second": tokens / middle,
+            "learnt_tokens_per_second": learnt / middle, "best_tokens_per_second": tokens / min(seconds),
+            "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found), "loss": found[0]["loss"]}  # fmt: skip
+
+
+def ratio(contenders: dict[str, Any]) -> dict[str, Any] | None:
+    """Ours over the fastest peer, by the medians and by the best rounds."""
+    peers = {name: one for name, one in contenders.items() if name != OURS}
+    if OURS not in contenders or not peers:
+        return None
+    found: dict[str, Any] = {}
+    for key in ("tokens_per_second", "best_tokens_per_second"):
+        name = max(peers, key=lambda name: peers[name][key])
+        found[key] = {"peer": name, "ratio": contenders[OURS][key] / peers[name][key]}
+    return found
+
+
+def show(table: dict[str, Any], options: argparse.Namespace) -> None:
+    records, facts = table["records"], machine(options)
+    print(f"## {table['shape']}, {table['tuner']}, {table['precision']}, {table['batch_size']} records a step")
+    print(f"{records['count']} records ({records['source']}), {records['tokens']:,} tokens, the longest {records['longest']}; "
+          f"TRL's packed rows hold {records['packed_length']} tokens, one row a step")  # fmt: skip
+    print(f"{facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}, {time.strftime('%Y-%m-%d')}; "
+          + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))  # fmt: skip
+    own = " ".join(f"{name}={value}" for name, value in {**runtime.OPENMP, **runtime.ALLOCATOR}.items())
+    print(f"set for {'all' if options.same_environment else 'seektune only, as seektune train sets it for itself'}: {own}\n")
+    print("| contender | tokens/s, median | best | learnt tokens/s | steps | peak memory | mean loss |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name, one in table["contenders"].items():
+        print(f"| {name} | {one['tokens_per_second']:,.0f} | {one['best_tokens_per_second']:,.0f} | {one['learnt_tokens_per_second']:,.0f} "
+              f"| {one['steps']} | {one['peak_memory_bytes'] / 2**20:,.0f} MiB | {one['loss']:.3f} |")  # fmt: skip
+    for name, reason in table["failed"].items():
+        print(f"| {name} | did not run: {reason} | | | | | |")
+    if found := table["ratio"]:
+        median, best = found["tokens_per_second"], found["best_tokens_per_second"]
+        print(f"\nseektune / {median['peer']} = {median['ratio']:.2f} (medians of {options.rounds} rounds); "
+              f"/ {best['peer']} = {best['ratio']:.2f} (best rounds)")  # fmt: skip
+    print(flush=True)
+
+
+def machine(options: argparse.Namespace) -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
+    return {"cpu": runtime.cpu_name(), "features": runtime.cpu_features(), "cores": runtime.usable_cores(), "threads": options.threads,
+            "memory_bytes": runtime.memory_bytes(), "load": os.getloadavg()[0], "versions": versions,
+            "git": runtime.git_state(HERE)}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

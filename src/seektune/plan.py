@@ -1,0 +1,453 @@
+"""What a run will need before it begins: memory by part, steps, time and disk. The report compares it with what was measured.
+
+Memory follows from facts of the model (models/cost.py) and the lengths of the documents, laid out as the trainer will lay
+them out; time from two timed micro-steps on the longest real batch (`timed`), which leave no trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import random
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import runtime
+from .contracts import Batch, Document
+from .models import cost
+
+if TYPE_CHECKING:
+    import torch
+
+    from .contracts import Objective
+    from .data.tokens import Tokens
+    from .train.options import Train
+    from .train.trainer import Layout
+
+ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
+OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
+TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
+DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
+ROOM = 0.9  # share of the memory that a plan may fill
+TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
+MICROBATCH_COST = 0.05  # speed that halving a micro-batch loses, about
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Facts of a model under its tuner, from which the memory of any layout follows. Bytes."""
+
+    weights: cost.Weights
+    footprint: cost.Footprint
+    work: cost.Work
+    logits_bytes: int  # per learnt token
+    stored_bytes: int  # the model on disk
+    adapter: bool
+    process_bytes: int  # what the process holds beside the model: libraries, data
+
+    def memory(self, micro: Micro, checkpointing: bool, several: bool) -> dict[str, int]:
+        """Bytes by part at the peak of a step. `several`: gradients of an earlier micro-batch are there already."""
+        kept, passing = self.footprint.kept(micro.lengths, checkpointing), self.footprint.passing(micro.lengths, checkpointing)
+        casts, logits = self.weights.cast_bytes, self.logits_bytes * micro.learnt
+        at_loss = casts + logits
+        in_layer = passing + (casts / self.footprint.layers if checkpointing else casts)
+        active = kept + max(at_loss, in_layer)
+        gradients = self.weights.trained_bytes
+        if not several:  # gradients come as activations go
+            active = max(active - gradients, 0)
+        parts = {
+            "process": self.process_bytes,
+            "frozen weights": self.weights.frozen_bytes,
+            "trained weights": self.weights.trained_bytes,
+            "gradients": gradients,
+            "optimizer": ADAM_BYTES * self.weights.trained,
+            "logits": min(logits, active) if at_loss >= in_layer else 0,
+        }
+        return {name: int(value) for name, value in parts.items()} | {"activations": int(active - parts["logits"])}
+
+    def peak(self, micro: Micro, checkpointing: bool, several: bool) -> int:
+        return sum(self.memory(micro, checkpointing, several).values())
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One micro-batch as numbers: lengths of its documents, and how many tokens of it are learnt."""
+
+    lengths: tuple[int, ...]
+    learnt: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A change of the recipe under which the run would need `peak_bytes`, at about `slowdown` times the time."""
+
+    changes: dict[str, Any]
+    peak_bytes: int
+    slowdown: float
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key}={str(value).lower()}" for key, value in self.changes.items())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The prediction. `seconds` and `tokens_per_second` are None until `timed` has tried it; they count training steps only."""
+
+    parameters: int
+    trainable_parameters: int
+    steps: int
+    microbatches: int  # of all steps
+    tokens: int  # that the run reads, padding left out
+    supervised_tokens: int
+    flops: float
+    memory_bytes: dict[str, int]
+    peak_memory_bytes: int
+    limit_bytes: int
+    checkpoint_bytes: int  # one checkpoint
+    checkpoints_bytes: int  # as many as may lie there at once
+    model_bytes: int
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+    setup: Setup | None = field(default=None, repr=False, compare=False)  # what it was made from
+
+    @property
+    def fits(self) -> bool:
+        return self.peak_memory_bytes <= ROOM * self.limit_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.checkpoints_bytes + self.model_bytes
+
+    def as_dict(self) -> dict[str, Any]:
+        """For plan.json and for people; names as the report measures them."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "setup"}
+        return {name: value for name, value in found.items() if value is not None} | {"disk_bytes": self.disk_bytes, "fits": self.fits}
+
+    def smaller(self, limit: int | None = None) -> list[Setting]:
+        """Settings under which it fits into `limit` bytes (the machine's, where None), the one that loses least speed first."""
+        assert self.setup is not None, "a plan that was read from a file knows no alternatives"
+        return self.setup.smaller(ROOM * self.limit_bytes if limit is None else limit)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a plan is made from, kept to ask what another setting would need."""
+
+    needs: Needs
+    lengths: np.ndarray  # (documents,)
+    learnt: np.ndarray  # (documents,)
+    bounds: np.ndarray  # (records + 1,) first document of each record
+    batch_size: int
+    layout: Layout
+    unit: int
+    checkpointing: bool
+
+    def draws(self) -> Iterator[list[Micro]]:
+        """Optimizer steps as they may come: records shuffled as the loader does, cut as the trainer does."""
+        count = len(self.bounds) - 1
+        order = np.random.default_rng(0).permutation(count)
+        for start in range(0, min(count, DRAWS * self.batch_size), self.batch_size):
+            records = order[start : start + self.batch_size]
+            yield self.cut([i for r in records for i in range(self.bounds[r], self.bounds[r + 1])])
+
+    def cut(self, documents: Sequence[int]) -> list[Micro]:
+        """These documents in micro-batches, by the trainer's own rule."""
+        from .data import pack
+
+        layout = self.layout
+        made = [_blank(int(self.lengths[i]), i) for i in documents]
+        micros = pack.cut(made, unit=self.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
+                          rows=layout.rows, pad_id=layout.pad_id)  # fmt: skip
+        return [Micro(m.lengths, int(sum(self.learnt[d.record] for d in m.documents))) for m in micros]
+
+    def largest(self) -> tuple[Micro, bool, float]:
+        """(the micro-batch that needs most, whether steps have several, micro-batches a step). The longest document is always tried."""
+        steps = list(self.draws())
+        several = any(len(step) > 1 for step in steps)
+        longest = int(self.lengths.argmax()) // self.unit * self.unit
+        micros = [micro for step in steps for micro in step] + self.cut(range(longest, longest + self.unit))
+        worst = max(micros, key=lambda micro: self.needs.peak(micro, self.checkpointing, several))
+        return worst, several, sum(map(len, steps)) / len(steps)
+
+    def peak(self) -> int:
+        micro, several, _ = self.largest()
+        return self.needs.peak(micro, self.checkpointing, several)
+
+    def smaller(self, limit: float) -> list[Setting]:
+        found = [s for s in (*self._halved(), *self._checkpointed(), *self._shortened(limit)) if s.peak_bytes <= limit]
+        return sorted(found, key=lambda s: (s.slowdown, -s.peak_bytes))
+
+    def _halved(self, more: dict[str, Any] | None = None, slowdown: float = 1.0) -> Iterator[Setting]:
+        micro, _, _ = self.largest()
+        records, cost_of_it = len(micro.lengths) // self.unit, 0.0
+        while records > 1:
+            records, cost_of_it = records // 2, cost_of_it + MICROBATCH_COST
+            tried = dataclasses.replace(self, layout=dataclasses.replace(self.layout, records=records))
+            yield Setting({"train.microbatch": records} | (more or {}), tried.peak(), slowdown * (1 + cost_of_it))
+
+    def _checkpointed(self) -> Iterator[Setting]:
+        if self.checkpointing:
+            return
+        micro, _, _ = self.largest()
+        work, tried = self.needs.work, dataclasses.replace(self, checkpointing=True)
+        more, slowdown = {"train.activation_checkpointing": True}, work.training(*_both(micro), True) / work.training(*_both(micro))
+        yield Setting(more, tried.peak(), slowdown)
+        yield from tried._halved(more, slowdown)
+
+    def _shortened(self, limit: float) -> Iterator[Setting]:
+        """The longest `max_length` that fits, with everything else as it is; it changes what is learnt, so it comes last."""
+        length = 1 << (int(self.lengths.max()) - 1).bit_length()
+        while length > 64:
+            length //= 2
+            share = np.minimum(1.0, length / np.maximum(self.lengths, 1))
+            tried = dataclasses.replace(self, lengths=np.minimum(self.lengths, length), learnt=self.learnt * share)
+            if (peak := tried.peak()) <= limit:
+                yield Setting({"data.max_length": length}, peak, math.inf)
+                return
+
+
+def _both(micro: Micro) -> tuple[tuple[int, ...], int]:
+    return micro.lengths, micro.learnt
+
+
+def _blank(length: int, index: int) -> Document:
+    """A document that has a length and nothing else."""
+    return Document(np.zeros(length, np.int32), np.zeros(length, np.float32), record=index)
+
+
+# Making a plan
+
+
+def predict(
+    model: torch.nn.Module, options: Train, tokens: Tokens, layout: Layout, precision: str, steps: int, unit: int = 1
+) -> Plan:
+    """The plan of a run whose tuner is applied and whose types are prepared. Changes nothing and times nothing."""
+    device = next(model.parameters()).device
+    lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.records)
+    starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
+    checkpointing = bool(getattr(model, "is_gradient_checkpointing", False))
+    needs = needs_of(model, precision, layout.rows == "packed")
+    setup = Setup(needs, lengths, np.asarray(tokens.supervised), np.append(starts, len(records)), options.batch_size, layout, unit, checkpointing)
+    micro, several, per_step = setup.largest()
+    epochs = steps / math.ceil(len(starts) / options.batch_size)
+    memory = needs.memory(micro, checkpointing, several)
+    squares = float((lengths.astype(float) ** 2).sum())
+    one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
+    state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained
+    kept = min(options.keep + 2, math.ceil(steps / options.save_every) + 1)  # the best one, and the one being written
+    model_bytes = 4 * needs.weights.trained if needs.adapter else needs.stored_bytes
+    return Plan(
+        parameters=needs.weights.parameters,
+        trainable_parameters=needs.weights.trained,
+        steps=steps,
+        microbatches=round(steps * per_step),
+        tokens=round(float(lengths.sum()) * epochs),
+        supervised_tokens=round(float(setup.learnt.sum()) * epochs),
+        flops=one * epochs,
+        memory_bytes=memory,
+        peak_memory_bytes=sum(memory.values()),
+        limit_bytes=memory_limit(device),
+        checkpoint_bytes=state,
+        checkpoints_bytes=kept * state,
+        model_bytes=model_bytes,
+        setup=setup,
+    )
+
+
+def _epoch_flops(work: cost.Work, tokens: float, squares: float, learnt: float, checkpointing: bool) -> float:
+    ahead = work.token * tokens + work.pair * squares
+    back = work.token_back * tokens + work.pair_back * squares + (work.learnt + work.learnt_back) * learnt
+    return ahead * (2 if checkpointing else 1) + back
+
+
+_known: weakref.WeakKeyDictionary[Any, dict[Any, cost.Footprint]] = weakref.WeakKeyDictionary()  # large models take seconds
+
+
+def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
+    """Facts of a model; what its layers keep is looked at once (three forwards of a few tokens) and remembered."""
+    from .models import adapters
+    from .train.precision import Precision
+
+    weights = cost.weights_of(model, precision)
+    known = _known.setdefault(model, {})
+    key = (precision, packed, weights.trained)
+    if key not in known:
+        known[key] = cost.footprint_of(model, Precision(precision, next(model.parameters()).device.type), packed)
+    held = sum(p.numel() * p.element_size() for p in model.parameters())
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    process = max(0, runtime_rss() - held) if on_cpu else 0
+    logits = cost.logits_bytes(model, 1)
+    return Needs(weights, known[key], cost.work_of(model), logits, cost.stored_bytes(model), adapters.attached(model), process)
+
+
+def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device) -> int:
+    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast."""
+    low, high = TOKENS.get(device.type, TOKENS["cpu"])
+    half = {p.dtype for p in model.parameters() if not p.requires_grad}
+    precision = str(next(iter(half), "torch.float32")).removeprefix("torch.")
+    needs = needs_of(model, precision if precision in cost.BYTES else "float32", True)
+    room = memory_limit(device)
+    tokens = high
+    while tokens > low:
+        micro = Micro((512,) * (tokens // 512), tokens // 2)
+        fixed = needs.peak(Micro((), 0), False, True)
+        if needs.peak(micro, options.activation_checkpointing is True, True) - fixed <= 0.5 * max(room - fixed, 0):
+            break
+        tokens //= 2
+    return tokens
+
+
+# Time
+
+
+def timed(plan: Plan, model: torch.nn.Module, objective: Objective, tokens: Sequence[Document], precision: str) -> Plan:
+    """The plan with its time, from two micro-steps on the longest real micro-batch and one on a middling one.
+
+    Weights, gradients, modes and random states are afterwards what they were; the documents are copied.
+    """
+    assert plan.setup is not None
+    step = _micro_step(model, objective, plan.setup, precision)
+    documents = longest_micro(plan.setup)
+    points = []
+    with untouched(model):
+        for chosen, repeats in ((documents, 2), (_middling(plan.setup), 1)):
+            batch = [_copy(tokens[i]) for i in chosen]
+            points.append((_flops_of(plan.setup, chosen), fastest(lambda batch=batch: step(batch), repeats)))  # type: ignore[misc]
+    return with_speed(plan, points)
+
+
+def with_speed(plan: Plan, points: Sequence[tuple[float, float]]) -> Plan:
+    """The plan with its time, from (FLOPs, seconds) of micro-steps, the longest first."""
+    each, rate = _line(points)
+    update = plan.steps * OPTIMIZER_TRAFFIC * plan.trainable_parameters / TRAFFIC_SPEED
+    seconds = plan.flops * rate + plan.microbatches * each + update
+    return dataclasses.replace(plan, seconds=seconds, tokens_per_second=plan.tokens / seconds)
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(seconds of every micro-step, seconds per FLOP): a line through two points where they are far enough apart to tell."""
+    (flops, seconds), *others = points
+    for less, sooner in others:
+        rate = (seconds - sooner) / (flops - less) if flops > 1.5 * less else 0.0
+        if rate > 0 and (each := seconds - rate * flops) >= 0:
+            return each, rate
+    return 0.0, seconds / flops
+
+
+def fastest(step: Callable[[], Any], repeats: int = 2) -> float:
+    """Seconds of the fastest of `repeats` calls: the first one also warms caches and kernels up."""
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        step()
+        _wait()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def _wait() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def longest_micro(setup: Setup) -> list[int]:
+    """Documents of the longest real micro-batch: the longest ones, as many as one optimizer step and one micro-batch hold."""
+    units = setup.lengths[: len(setup.lengths) // setup.unit * setup.unit].reshape(-1, setup.unit).max(1)
+    order = np.argsort(-units, kind="stable")[: setup.batch_size]
+    chosen = [int(u) * setup.unit + i for u in order for i in range(setup.unit)]
+    layout = setup.layout
+    if layout.rows == "equal":
+        return chosen[: setup.unit]
+    most = layout.records * setup.unit if layout.records else len(chosen)
+    held, longest = 0, int(units.max())
+    for count, index in enumerate(chosen[:most]):
+        held = held + int(setup.lengths[index]) if layout.rows == "packed" else (count + 1) * longest
+        if not layout.records and layout.tokens and held > layout.tokens and count >= setup.unit:
+            return chosen[: count // setup.unit * setup.unit]
+    return chosen[:most]
+
+
+def _middling(setup: Setup) -> list[int]:
+    """Documents around the median length, a quarter as many as the longest micro-batch has."""
+    count = max(setup.unit, len(longest_micro(setup)) // 4 // setup.unit * setup.unit)
+    units = setup.lengths[: len(setup.lengths) // setup.unit * setup.unit].reshape(-1, setup.unit).max(1)
+    order = np.argsort(units, kind="stable")
+    first = max(0, len(order) // 2 - count // setup.unit // 2)
+    return [int(u) * setup.unit + i for u in order[first : first + count // setup.unit] for i in range(setup.unit)]
+
+
+def _flops_of(setup: Setup, documents: Sequence[int]) -> float:
+    lengths, learnt = setup.lengths[list(documents)], float(setup.learnt[list(documents)].sum())
+    return setup.needs.work.training([int(n) for n in lengths], learnt, setup.checkpointing)
+
+
+def _micro_step(model: Any, objective: Any, setup: Setup, precision: str) -> Callable[[list[Document]], None]:
+    from .data import pack
+    from .train.precision import Precision
+
+    device = next(model.parameters()).device
+    arithmetic = Precision(precision, device.type)
+
+    def step(documents: list[Document]) -> None:
+        batch = Batch(documents)
+        if annotate := getattr(objective, "annotate", None):
+            annotate(model, batch)
+        packed = setup.layout.rows == "packed"
+        micro = pack.collate(batch.documents, packed=packed, pad_id=setup.layout.pad_id, device=device)
+        with arithmetic.autocast():
+            loss = objective.loss(model, micro)
+        loss.total.backward()
+
+    return step
+
+
+def _copy(document: Document) -> Document:
+    return dataclasses.replace(document, extra=dict(document.extra))
+
+
+@contextlib.contextmanager
+def untouched(model: torch.nn.Module) -> Iterator[None]:
+    """Training mode inside; afterwards gradients, modes, buffers and every random state are what they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with cost.untouched(model):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+# Memory of this machine
+
+
+def memory_limit(device: torch.device) -> int:
+    """Bytes that this process may hold in all: what it holds and what is free. On a GPU, of the GPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return min(runtime.memory_bytes(), runtime_rss() + _free())
+
+
+def _free() -> int:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return runtime.memory_bytes()
+
+
+def runtime_rss() -> int:
+    """Bytes of memory that this process holds now."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
+    return runtime.peak_rss()

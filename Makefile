@@ -14,7 +14,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python -m seektune.base.quickstart
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/developer
 	$(BIN)/ruff format --check src tests bench

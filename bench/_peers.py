@@ -36,6 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {  # config of the model, and how it is tune
     },
 }  # fmt: skip
 RATE, DECAY = 1e-4, 0.01
+Instant = tuple[float, float]  # wall clock, processor time of all threads
 
 
 def main(job_file: str, result_file: str) -> None:
@@ -90,12 +91,12 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     from seektune.train.trainer import Layout, Trainer
     from seektune.tuners.full import Full
 
-    class Clock:
-        ends: list[float] = []
+    ends: list[Instant] = []
 
+    class Clock:
         def observe(self, event: Event) -> None:
             if event.name == "step":
-                self.ends.append(time.perf_counter())
+                ends.append(now())
 
     model = opened(job)
     attention.register()
@@ -107,7 +108,9 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     ]
     source = Loader(shuffle=False)
     source.open(documents, batch_size=job["batch_size"], unit=1, seed=0)
-    options = Train(steps=source.batches_per_epoch(), batch_size=job["batch_size"], save_every=10**9)  # saved once, after the last step
+    options = Train(
+        steps=source.batches_per_epoch(), batch_size=job["batch_size"], save_every=10**9
+    )  # saved once, after the last step
     run = Run.create(folder, "run")
     trainer = Trainer(
         model, Full(), SFT(), AdamW(RATE, DECAY).build(parameter_groups(model, DECAY)), Constant(), source, run, options,
@@ -115,7 +118,7 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     )  # fmt: skip
     trainer.fit()
     lines = run.metrics("train")[1:]
-    return timed(job, Clock.ends) | {"loss": sum(line["loss"] for line in lines) / len(lines)}
+    return timed(job, ends) | {"loss": sum(line["loss"] for line in lines) / len(lines)}
 
 
 def trl(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -123,11 +126,11 @@ def trl(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    ends: list[float] = []
+    ends: list[Instant] = []
 
     class Clock(TrainerCallback):
         def on_step_end(self, *args: Any, **rest: Any) -> None:
-            ends.append(time.perf_counter())
+            ends.append(now())
 
     way = job["contender"].removeprefix("trl ")
     dataset, batch_size = rows_of_trl(job, packed=way == "packing")
@@ -140,7 +143,9 @@ def trl(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         dataloader_pin_memory=False,
     )  # fmt: skip
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
-    trainer = SFTTrainer(model=opened(job), args=config, train_dataset=dataset, processing_class=tokenizer, callbacks=[Clock()])
+    trainer = SFTTrainer(
+        model=opened(job), args=config, train_dataset=dataset, processing_class=tokenizer, callbacks=[Clock()]
+    )
     trainer.remove_callback(PrinterCallback)
     return {"loss": trainer.train().training_loss} | timed(job, ends)
 
@@ -150,7 +155,9 @@ def rows_of_trl(job: dict[str, Any], packed: bool) -> tuple[Any, int]:
     from datasets import Dataset, concatenate_datasets
     from trl import pack_dataset
 
-    made = lambda some: Dataset.from_list([{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]} for ids, prompt in some])  # noqa: E731
+    def made(some: list[Any]) -> Dataset:
+        return Dataset.from_list([{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]} for ids, prompt in some])
+
     if not packed:
         return made(with_warm_up(job["sequences"], job["batch_size"])), job["batch_size"]
     rows = pack_dataset(made(job["sequences"]), job["packed_length"], "bfd")
@@ -161,10 +168,16 @@ def with_warm_up(sequences: list[Any], batch_size: int) -> list[Any]:
     return sequences[:batch_size] + sequences
 
 
-def timed(job: dict[str, Any], ends: list[float]) -> dict[str, Any]:
+def timed(job: dict[str, Any], ends: list[Instant]) -> dict[str, Any]:
     tokens = sum(len(ids) for ids, _ in job["sequences"])
     learnt = sum(len(ids) - prompt for ids, prompt in job["sequences"])
-    return {"seconds": ends[-1] - ends[0], "steps": len(ends) - 1, "tokens": tokens, "learnt_tokens": learnt}
+    wall, processor = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
+    found = {"seconds": wall, "processor_seconds": processor, "steps": len(ends) - 1}
+    return found | {"tokens": tokens, "learnt_tokens": learnt}
+
+
+def now() -> Instant:
+    return time.perf_counter(), time.process_time()
 
 
 def placeholder() -> Any:

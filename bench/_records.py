@@ -52,7 +52,9 @@ def tokenised(source: str, count: int, vocabulary: int, tokenizer: str, seed: in
     else:
         read = formats.read([Input(path=source)], 0.01, "lm")
         records = read.select(np.random.default_rng(seed).permutation(len(read))[:count].tolist())
-    documents = list(tokenise(records, Renderer.from_folder(folder), train_on="last_answer", max_length=MAX_LENGTH, processes=1))
+    documents = list(
+        tokenise(records, Renderer.from_folder(folder), train_on="last_answer", max_length=MAX_LENGTH, processes=1)
+    )
     if (largest := max(int(d.ids.max()) for d in documents)) >= vocabulary:
         raise ValueError(f"--tokenizer {tokenizer}: token {largest} is beyond this shape's vocabulary of {vocabulary}")
     return [(d.ids.tolist(), int(np.flatnonzero(d.weights)[0])) for d in documents]

@@ -5,7 +5,8 @@
     python bench/step.py --shape qwen2-0.5b --count 16 --records alpaca.jsonl --tokenizer FOLDER --json out.json
 
 Every contender is a process of its own (bench/_peers.py); the rounds go through all of them in turn, so that a busy
-neighbour meets all alike. The median of the rounds counts. Tokens are those of the records; padding is not counted.
+neighbour meets all alike. The median of the rounds counts; where a machine is busy, the best round and the processor time
+tell more. Tokens are those of the records; padding is not counted.
 """
 
 from __future__ import annotations
@@ -47,23 +48,40 @@ def main() -> int:
         contenders = [OURS]
     tables = [measure(options, shape, contenders) for shape in options.shape or ["tiny", "llama-15m"]]
     if options.json:
-        facts = {"command": "python bench/step.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"), "machine": machine(options), "tables": tables}
+        facts = {
+            "command": "python bench/step.py " + " ".join(sys.argv[1:]),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": machine(options),
+            "tables": tables,
+        }
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)")
-    parser.add_argument("--records", default="alpaca-like", help="alpaca-like (made-up), headlines, or a file of records")
-    parser.add_argument("--tokenizer", default="base:tiny", help="folder of a tokenizer with a chat template, for headlines and files")
+    parser.add_argument(
+        "--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)"
+    )
+    parser.add_argument(
+        "--records", default="alpaca-like", help="alpaca-like (made-up), headlines, or a file of records"
+    )
+    parser.add_argument(
+        "--tokenizer", default="base:tiny", help="folder of a tokenizer with a chat template, for headlines and files"
+    )
     parser.add_argument("--count", type=int, default=64, help="records (default 64)")
     parser.add_argument("--batch-size", type=int, default=8, help="records an optimizer step (default 8)")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: what suits the shape; tiny takes what a timed GEMM says")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="default: what suits the shape; tiny takes what a timed GEMM says",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="processes a contender, taken in turn (default 3)")
     parser.add_argument("--threads", type=int, default=runtime.usable_cores())
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help=f"default: {', '.join((OURS, *TRL))}")
-    parser.add_argument("--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too")
+    parser.add_argument(
+        "--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
     return parser
 
@@ -77,14 +95,19 @@ def measure(options: argparse.Namespace, shape: str, contenders: list[str]) -> d
            "sequences": made, "packed_length": packed_length(made, options.batch_size)}  # fmt: skip
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     failed: dict[str, str] = {}
-    for _ in range(options.rounds):
-        for name in contenders:
-            if name not in failed:
-                result = contend(job | {"contender": name}, options.same_environment)
-                if isinstance(result, str):
-                    failed[name] = result
-                else:
-                    rounds[name].append(result)
+    for number in range(options.rounds):
+        for name in (name for name in contenders if name not in failed):
+            result = contend(job | {"contender": name}, options.same_environment)
+            if isinstance(result, str):
+                failed[name] = result
+                continue
+            rounds[name].append(result)
+            speed = result["tokens"] / result["seconds"]
+            print(
+                f"{shape} round {number + 1} of {options.rounds}: {name} {speed:,.0f} tokens/s",
+                file=sys.stderr,
+                flush=True,
+            )
     lengths = [len(ids) for ids, _ in made]
     table: dict[str, Any] = {
         "shape": shape, "tuner": SHAPES[shape]["tuner"], "precision": precision, "batch_size": options.batch_size,
@@ -92,7 +115,7 @@ def measure(options: argparse.Namespace, shape: str, contenders: list[str]) -> d
                     "packed_length": job["packed_length"]},
         "contenders": {name: summary(found) for name, found in rounds.items() if found}, "failed": failed,
     }  # fmt: skip
-    table["ratio"] = ratio(table["contenders"])
+    table["ratios"] = ratios(table["contenders"])
     show(table, options)
     return table
 
@@ -125,46 +148,60 @@ def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
-    seconds = [one["seconds"] for one in found]
+    """Medians over the rounds, and the best round."""
+    seconds, processor = ([one[key] for one in found] for key in ("seconds", "processor_seconds"))
     tokens, learnt = found[0]["tokens"], found[0]["learnt_tokens"]
     middle = statistics.median(seconds)
-    return {"seconds": seconds, "steps": found[0]["steps"], "tokens_per_second": tokens / middle,
-            "learnt_tokens_per_second": learnt / middle, "best_tokens_per_second": tokens / min(seconds),
-            "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found), "loss": found[0]["loss"]}  # fmt: skip
+    return {
+        "seconds": seconds,
+        "processor_seconds": processor,
+        "tokens_per_second": tokens / middle,
+        "learnt_tokens_per_second": learnt / middle,
+        "best_tokens_per_second": tokens / min(seconds),
+        "tokens_per_processor_second": tokens / statistics.median(processor),
+        "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found),
+        "steps": found[0]["steps"],
+        "loss": found[0]["loss"],
+    }
 
 
-def ratio(contenders: dict[str, Any]) -> dict[str, Any] | None:
-    """Ours over the fastest peer, by the medians and by the best rounds."""
+def ratios(contenders: dict[str, Any]) -> dict[str, Any]:
+    """Ours over each peer, and over the best peer of each figure."""
     peers = {name: one for name, one in contenders.items() if name != OURS}
     if OURS not in contenders or not peers:
-        return None
-    found: dict[str, Any] = {}
-    for key in ("tokens_per_second", "best_tokens_per_second"):
-        name = max(peers, key=lambda name: peers[name][key])
-        found[key] = {"peer": name, "ratio": contenders[OURS][key] / peers[name][key]}
-    return found
+        return {}
+    ours = contenders[OURS]
+    keys = ("tokens_per_second", "best_tokens_per_second", "tokens_per_processor_second")
+    found: dict[str, Any] = {name: {key: ours[key] / one[key] for key in keys} for name, one in peers.items()}
+    best = {key: max(peers, key=lambda name: peers[name][key]) for key in keys}
+    return found | {"best peer": {key: found[best[key]][key] for key in keys} | {"who": best["tokens_per_second"]}}
 
 
 def show(table: dict[str, Any], options: argparse.Namespace) -> None:
-    records, facts = table["records"], machine(options)
+    records, facts, ratio = table["records"], machine(options), table["ratios"]
     print(f"## {table['shape']}, {table['tuner']}, {table['precision']}, {table['batch_size']} records a step")
     print(f"{records['count']} records ({records['source']}), {records['tokens']:,} tokens, the longest {records['longest']}; "
-          f"TRL's packed rows hold {records['packed_length']} tokens, one row a step")  # fmt: skip
+          f"TRL's packed rows hold {records['packed_length']} tokens, one row a step.")  # fmt: skip
     print(f"{facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}, {time.strftime('%Y-%m-%d')}; "
-          + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()))  # fmt: skip
+          + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) + ".")  # fmt: skip
     own = " ".join(f"{name}={value}" for name, value in {**runtime.OPENMP, **runtime.ALLOCATOR}.items())
-    print(f"set for {'all' if options.same_environment else 'seektune only, as seektune train sets it for itself'}: {own}\n")
-    print("| contender | tokens/s, median | best | learnt tokens/s | steps | peak memory | mean loss |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print(
+        f"Set for {'all' if options.same_environment else 'seektune only, as `seektune train` does for itself'}: {own}\n"
+    )
+    print(
+        "| contender | tokens/s | best round | learnt tokens/s | tokens per processor second | steps | peak memory | mean loss | seektune is |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name, one in table["contenders"].items():
+        times = f"{ratio[name]['tokens_per_second']:.2f} ×" if name in ratio else ""
         print(f"| {name} | {one['tokens_per_second']:,.0f} | {one['best_tokens_per_second']:,.0f} | {one['learnt_tokens_per_second']:,.0f} "
-              f"| {one['steps']} | {one['peak_memory_bytes'] / 2**20:,.0f} MiB | {one['loss']:.3f} |")  # fmt: skip
+              f"| {one['tokens_per_processor_second']:,.0f} | {one['steps']} | {one['peak_memory_bytes'] / 2**20:,.0f} MiB "
+              f"| {one['loss']:.3f} | {times} |")  # fmt: skip
     for name, reason in table["failed"].items():
-        print(f"| {name} | did not run: {reason} | | | | | |")
-    if found := table["ratio"]:
-        median, best = found["tokens_per_second"], found["best_tokens_per_second"]
-        print(f"\nseektune / {median['peer']} = {median['ratio']:.2f} (medians of {options.rounds} rounds); "
-              f"/ {best['peer']} = {best['ratio']:.2f} (best rounds)")  # fmt: skip
+        print(f"| {name} | did not run: {reason} | | | | | | | |")
+    if best := ratio.get("best peer"):
+        print(f"\nseektune / best peer ({best['who']}) = {best['tokens_per_second']:.2f} by the medians of {options.rounds} rounds, "
+              f"{best['best_tokens_per_second']:.2f} by the best rounds, {best['tokens_per_processor_second']:.2f} by processor time")  # fmt: skip
     print(flush=True)
 
 

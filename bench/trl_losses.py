@@ -38,20 +38,24 @@ TOLERANCE = 2e-5  # between two runs of TRL
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the stored file and write nothing")
     options = parser.parse_args()
     try:
         import trl  # noqa: F401
     except ImportError:
-        print("TRL is not installed here: pip install --constraint constraints.txt --editable '.[bench]'", file=sys.stderr)
+        print(
+            "TRL is not installed here: pip install --constraint constraints.txt --editable '.[bench]'", file=sys.stderr
+        )
         return 2
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     series = {f"{architecture} {tuner}": trained(architecture, tuner) for architecture, tuner in case.SERIES}
     for name, found in series.items():
         losses = found["losses"]
-        print(f"{name:12} {losses[0]:.6f} -> {losses[-1]:.6f}   largest difference between cuts {found['cuts_differ_by']:.1e}")
+        print(
+            f"{name:12} {losses[0]:.6f} -> {losses[-1]:.6f}   largest difference between cuts {found['cuts_differ_by']:.1e}"
+        )
     return compare(series) if options.check else store(series)
 
 
@@ -70,7 +74,9 @@ def store(series: dict[str, Any]) -> int:
 def compare(series: dict[str, Any]) -> int:
     before = json.loads(STORED.read_text(encoding="utf-8"))["series"]
     worst = max(
-        abs(old - new) for name, found in series.items() for old, new in zip(before[name]["losses"], found["losses"], strict=True)
+        abs(old - new)
+        for name, found in series.items()
+        for old, new in zip(before[name]["losses"], found["losses"], strict=True)
     )
     print(f"largest difference from {STORED.name}: {worst:.1e}")
     return int(worst > TOLERANCE)
@@ -129,7 +135,9 @@ def prepared(architecture: str, tuner: str) -> Any:
         return model
     from peft import LoraConfig, get_peft_model
 
-    adapter = LoraConfig(r=case.LORA["rank"], lora_alpha=case.LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
+    adapter = LoraConfig(
+        r=case.LORA["rank"], lora_alpha=case.LORA["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+    )
     adapted = get_peft_model(model, adapter)
     case.fill(adapted, only="lora_A")
     return adapted

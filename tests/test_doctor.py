@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkup import Setting, assistant, conversations, user
+from checkup import Setting, assistant, conversations, the, user
 
 from seektune import console, doctor
 from seektune.data.chat import Renderer
@@ -88,6 +88,16 @@ def test_model_facts_list_what_is_adapted_and_what_not(setting: Setting) -> None
 )
 def test_languages(text: str, shares: dict[str, float]) -> None:
     assert doctor.languages(text) == pytest.approx(shares)
+
+
+def test_where_an_error_is_known_the_model_is_not_tried(setting: Setting) -> None:
+    """A step with more tokens than positions would fail in the middle of the model."""
+    records = [{"text": f"text {i} and more " * 20, "label": "ab"[i % 2]} for i in range(12)]
+    folder = setting.folder("bert", max_position_embeddings=128)
+    diagnosis = setting.check(setting.recipe(records, folder=folder, objective=Classify(), tuner=Full(), rate=1e-4))
+    assert the(diagnosis.findings, "positions").severity == "error"
+    assert "dead" not in diagnosis.facts["model"]
+    assert "seconds" not in diagnosis.plan
 
 
 # ---- no trace ----

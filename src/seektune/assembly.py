@@ -22,9 +22,9 @@ from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
-from .errors import DataError, InputError, RefusedError, problem
+from .errors import DataError, InputError, RefusedError, RunFailedError, problem
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, load
+from .models import adapters, heads, isolation, layers, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run
@@ -58,7 +58,7 @@ class Assembled:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
-                "activation_checkpointing": bool(getattr(self.model, "is_gradient_checkpointing", False))}  # fmt: skip
+                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -67,7 +67,9 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     if recipe.train.device == "auto" and device.type == "cpu":
         torch.set_num_threads(runtime.usable_cores())
     folder = load.folder_of(recipe.model)
-    renderer = _with_new_tokens(Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens)
+    renderer = _with_new_tokens(
+        Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens
+    )
     data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
                         cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
     doctor.check_data(recipe, data)
@@ -82,7 +84,9 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         prepare_objective(model)
     proved = isolation.isolate(model)
     layout = _layout(recipe, data, model, proved, device, decided)
-    recipe.source.open(data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed)
+    recipe.source.open(
+        data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
+    )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
@@ -103,7 +107,7 @@ def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
 
 def seed_everything(seed: int) -> None:
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -131,7 +135,12 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device, precision: str) 
 
 
 def _layout(
-    recipe: Recipe, data: Prepared, model: torch.nn.Module, proved: isolation.Isolation, device: torch.device, decided: dict[str, Any] | None
+    recipe: Recipe,
+    data: Prepared,
+    model: torch.nn.Module,
+    proved: isolation.Isolation,
+    device: torch.device,
+    decided: dict[str, Any] | None,
 ) -> Layout:
     from .models.forward import decoder_head
 
@@ -141,7 +150,9 @@ def _layout(
         rows = "padded"
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
-        return Layout(decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"])
+        return Layout(
+            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
+        )
     tokens = plan.choose_tokens(model, recipe.train, device=device)
     return Layout(rows, data.renderer.pad_id, records, tokens)
 
@@ -173,7 +184,11 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
         else:
             for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
                 console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
-        return _work(ready, held)
+        try:
+            return _work(ready, held)
+        except RunFailedError as error:
+            held.event("failed", reason=str(error))
+            raise
 
 
 def _work(ready: Assembled, held: Run) -> Run:
@@ -185,13 +200,22 @@ def _work(ready: Assembled, held: Run) -> Run:
         checkpoint.load_weights(held.checkpoint_folder(best), ready.model)
     after = measure(ready, held, "after")
     saved = _save(ready, held)
-    report: dict[str, Any] = {"before": before, "after": after, "model": {"step": best or tally.step, "chosen": "best validation loss" if best else "last step"}}
-    report["measured"] = {"seconds": tally.seconds, "peak_memory_bytes": _peak(ready.device), "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9)}
+    report: dict[str, Any] = {
+        "before": before,
+        "after": after,
+        "model": {"step": best or tally.step, "chosen": "best validation loss" if best else "last step"},
+    }
+    report["measured"] = {
+        "seconds": tally.seconds,
+        "peak_memory_bytes": _peak(ready.device),
+        "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
+    }
     report["proof"] = saved
     unmet = require.check_requirements(recipe.require, before, after)
     report["require"] = {"conditions": recipe.require, "unmet": unmet}
     held.write("report.json", report)
     write_report(held)
+    held.event("finished", unmet=unmet)
     _tell_end(ready, held, before, after, unmet)
     if unmet:
         raise RefusedError("\n".join(unmet))
@@ -220,7 +244,8 @@ class Bar:
     """The progress bar as an observer."""
 
     def __init__(self, steps: int):
-        self.steps, self.bar, self.validation = steps, None, ""
+        self.steps, self.validation = steps, ""
+        self.bar: console.TrainingProgress | None = None
 
     def observe(self, event: Event) -> None:
         if event.name in ("start", "resume"):
@@ -245,7 +270,7 @@ def measure(ready: Assembled, held: Run, when: str) -> dict[str, Any]:
     if not ready.recipe.evaluate or ready.data.valid is None:
         return {}
     engine = engine_of(ready)
-    with console.Progress(f"evaluating {when}", None) as show:
+    with console.Progress(f"evaluating {when}", None) as show, Precision(ready.precision, ready.device.type).autocast():
         report = evaluator.evaluate(engine, ready.data.valid, ready.recipe.evaluate, show=show)
     stored.write(path, report, ready.data.valid, f"{held.name} ({when})")
     return report.scores
@@ -267,7 +292,7 @@ def _save(ready: Assembled, held: Run) -> dict[str, Any]:
         if recipe.objective.head == "lm":
             save_generation_config(aside, renderer)
         files.write_text(aside / "README.md", model_card(ready, held))
-        return proof.prove(aside, model, renderer, _sample(ready), classifier=recipe.objective.head == "classifier")
+        return proof.prove(aside, model, renderer, _sample(ready), classifier=recipe.objective.head == "classifier", precision=ready.precision)
 
 
 def save_generation_config(folder: Path, renderer: Renderer) -> None:
@@ -289,7 +314,7 @@ def model_card(ready: Assembled, held: Run) -> str:
     lines = ["---", "library_name: transformers", f"base_model: {recipe.model.path}", "---", f"# {held.name}", "",
              f"Fine-tuned with seektune ({type(recipe.tuner).__name__}, {type(recipe.objective).__name__}) from `{recipe.model.path}` "
              f"on {len(ready.data.train):,} records ({int(train.lengths.sum()):,} tokens).", "", "| measure | before | after |", "|---|---|---|"]  # fmt: skip
-    for name in (measure(ready, held, "after") if ready.recipe.evaluate else {}):
+    for name in measure(ready, held, "after") if ready.recipe.evaluate else {}:
         old, new = measure(ready, held, "before").get(name, {}), measure(ready, held, "after")[name]
         lines.append(f"| {name} | {old.get('value')} | {new.get('value')} |")
     lines += ["", "The recipe that made it:", "", "```yaml", recipe.to_yaml().rstrip(), "```", ""]
@@ -313,7 +338,14 @@ def _check_same_data(ready: Assembled, held: Run) -> None:
     was, now = held.read("data.json")["fingerprint"], ready.data.fingerprints
     if was != now:
         fix = "put the files back as they were, or start a new run with model.continue=" + str(held.path)
-        raise InputError(problem(str(held.path), "the data files have changed since this run began", "the same records in the same order", fix))
+        raise InputError(
+            problem(
+                str(held.path),
+                "the data files have changed since this run began",
+                "the same records in the same order",
+                fix,
+            )
+        )
 
 
 def _peak(device: torch.device) -> int:
@@ -323,7 +355,11 @@ def _peak(device: torch.device) -> int:
 def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[str, Any], unmet: list[str]) -> None:
     rows = [[name, _score(before.get(name)), _score(after.get(name))] for name in after]
     if rows:
-        console.table(["measure", "before", "after"], rows, heading=f"{ready.data.valid and len(ready.data.valid)} held-out records, 95 % intervals")
+        console.table(
+            ["measure", "before", "after"],
+            rows,
+            heading=f"{ready.data.valid and len(ready.data.valid)} held-out records, 95 % intervals",
+        )
     _side_by_side(held)
     for line in unmet:
         console.warn(f"not reached: {line}")
@@ -341,7 +377,14 @@ def _side_by_side(held: Run, count: int = 5) -> None:
         return
     for first, second in list(zip(old, new, strict=True))[:count]:
         prompt = first["prompt"] if isinstance(first["prompt"], str) else first["prompt"][-1]["content"]
-        console.facts([("question", prompt.strip()[-160:]), ("expected", first["reference"]), ("before", first["answer"][:160]), ("after", second["answer"][:160])])
+        console.facts(
+            [
+                ("question", prompt.strip()[-160:]),
+                ("expected", first["reference"]),
+                ("before", first["answer"][:160]),
+                ("after", second["answer"][:160]),
+            ]
+        )
         console.say()
 
 

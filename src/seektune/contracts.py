@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import torch
 
@@ -97,6 +99,7 @@ class Tuner(Protocol):
     def apply(self, model: torch.nn.Module) -> torch.nn.Module: ...
     def advance(self, model: torch.nn.Module, progress: float) -> None: ...
     def merge(self, model: torch.nn.Module) -> torch.nn.Module: ...
+    def save(self, model: torch.nn.Module, folder: Path) -> None: ...
 
 
 class Objective(Protocol):
@@ -170,7 +173,9 @@ class Probe:
     """
 
     other: Any  # another legal value
-    seen: str = "weights"  # weights | losses | gradient | events | metrics | report | text | calls | memory | stop | file:NAME
+    seen: str = (
+        "weights"  # weights | losses | gradient | events | metrics | report | text | calls | memory | stop | file:NAME
+    )
     scenario: str = "train"  # name of a scenario in tests/contracts/scenarios.py
     given: Mapping[str, Any] = field(default_factory=dict)  # further recipe settings that both runs need, dotted keys
 
@@ -197,7 +202,9 @@ def at_least(low: float) -> Callable[[Any], str | None]:
 
 
 def between(low: float, high: float) -> Callable[[Any], str | None]:
-    return lambda value: None if value is None or isinstance(value, str) or low <= value <= high else f"between {low} and {high}"
+    return lambda value: (
+        None if value is None or isinstance(value, str) or low <= value <= high else f"between {low} and {high}"
+    )
 
 
 def above(low: float) -> Callable[[Any], str | None]:

@@ -61,7 +61,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # not splitlines: U+2028 may stand in a text
+    for line in path.read_text(encoding="utf-8", errors="replace").split(
+        "\n"
+    ):  # not splitlines: U+2028 may stand in a text
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return rows
@@ -162,7 +164,9 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             owner = file.read().strip() or "unknown"
-            raise InputError(f"{folder}: another process (pid {owner}) is writing this run; wait for it, or stop it") from None
+            raise InputError(
+                f"{folder}: another process (pid {owner}) is writing this run; wait for it, or stop it"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

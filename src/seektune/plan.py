@@ -21,7 +21,7 @@ import numpy as np
 
 from . import runtime
 from .contracts import Batch, Document
-from .models import cost
+from .models import cost, layers
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,10 @@ class Needs:
 
     def memory(self, micro: Micro, checkpointing: bool, several: bool) -> dict[str, int]:
         """Bytes by part at the peak of a step. `several`: gradients of an earlier micro-batch are there already."""
-        kept, passing = self.footprint.kept(micro.lengths, checkpointing), self.footprint.passing(micro.lengths, checkpointing)
+        kept, passing = (
+            self.footprint.kept(micro.lengths, checkpointing),
+            self.footprint.passing(micro.lengths, checkpointing),
+        )
         casts, logits = self.weights.cast_bytes, self.logits_bytes * micro.learnt
         at_loss = casts + logits
         in_layer = passing + (casts / self.footprint.layers if checkpointing else casts)
@@ -128,7 +131,10 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """For plan.json and for people; names as the report measures them."""
         found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "setup"}
-        return {name: value for name, value in found.items() if value is not None} | {"disk_bytes": self.disk_bytes, "fits": self.fits}
+        return {name: value for name, value in found.items() if value is not None} | {
+            "disk_bytes": self.disk_bytes,
+            "fits": self.fits,
+        }
 
     def smaller(self, limit: int | None = None) -> list[Setting]:
         """Settings under which it fits into `limit` bytes (the machine's, where None), the one that loses least speed first."""
@@ -197,7 +203,10 @@ class Setup:
             return
         micro, _, _ = self.largest()
         work, tried = self.needs.work, dataclasses.replace(self, checkpointing=True)
-        more, slowdown = {"train.activation_checkpointing": True}, work.training(*_both(micro), True) / work.training(*_both(micro))
+        more, slowdown = (
+            {"train.activation_checkpointing": True},
+            work.training(*_both(micro), True) / work.training(*_both(micro)),
+        )
         yield Setting(more, tried.peak(), slowdown)
         yield from tried._halved(more, slowdown)
 
@@ -232,9 +241,18 @@ def predict(
     device = next(model.parameters()).device
     lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.records)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
-    checkpointing = bool(getattr(model, "is_gradient_checkpointing", False))
+    checkpointing = layers.checkpoints_activations(model)
     needs = needs_of(model, precision, layout.rows == "packed")
-    setup = Setup(needs, lengths, np.asarray(tokens.supervised), np.append(starts, len(records)), options.batch_size, layout, unit, checkpointing)
+    setup = Setup(
+        needs,
+        lengths,
+        np.asarray(tokens.supervised),
+        np.append(starts, len(records)),
+        options.batch_size,
+        layout,
+        unit,
+        checkpointing,
+    )
     micro, several, per_step = setup.largest()
     epochs = steps / math.ceil(len(starts) / options.batch_size)
     memory = needs.memory(micro, checkpointing, several)
@@ -267,7 +285,9 @@ def _epoch_flops(work: cost.Work, tokens: float, squares: float, learnt: float, 
     return ahead * (2 if checkpointing else 1) + back
 
 
-_known: weakref.WeakKeyDictionary[Any, dict[Any, cost.Footprint]] = weakref.WeakKeyDictionary()  # large models take seconds
+_known: weakref.WeakKeyDictionary[Any, dict[Any, cost.Footprint]] = (
+    weakref.WeakKeyDictionary()
+)  # large models take seconds
 
 
 def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
@@ -284,7 +304,9 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
     on_cpu = next(model.parameters()).device.type == "cpu"
     process = max(0, runtime_rss() - held) if on_cpu else 0
     logits = cost.logits_bytes(model, 1)
-    return Needs(weights, known[key], cost.work_of(model), logits, cost.stored_bytes(model), adapters.attached(model), process)
+    return Needs(
+        weights, known[key], cost.work_of(model), logits, cost.stored_bytes(model), adapters.attached(model), process
+    )
 
 
 def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device) -> int:

@@ -10,7 +10,10 @@ from seektune.data.pack import collate, cut
 
 
 def documents(lengths):
-    return [Document(np.arange(n, dtype=np.int32) + 10, np.r_[0, np.ones(n - 1)].astype(np.float32), i) for i, n in enumerate(lengths)]
+    return [
+        Document(np.arange(n, dtype=np.int32) + 10, np.r_[0, np.ones(n - 1)].astype(np.float32), i)
+        for i, n in enumerate(lengths)
+    ]
 
 
 lengths = st.lists(st.integers(1, 50), min_size=1, max_size=20)

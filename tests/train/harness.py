@@ -32,22 +32,24 @@ def documents(count=24, seed=0, vocabulary=300) -> list[Document]:
     return made
 
 
-def trainer(folder: Path, *, name="run", options=None, layout=None, tuner=None, precision="float32", dropout=0.0, **more) -> Trainer:
+def trainer(
+    folder: Path, *, name="run", options=None, layout=None, tuner=None, precision="float32", dropout=0.0, **more
+) -> Trainer:
     """More keyword arguments replace those of `Trainer`. A run folder that exists is opened."""
     attention.register()
     torch.manual_seed(0)
-    model = tiny("qwen2", attention_dropout=dropout)
+    model = more.pop("model", None) or tiny("qwen2", attention_dropout=dropout)
     model.set_attn_implementation(attention.NAME)
     tuner = tuner or Full()
     model = tuner.apply(model)
     options = options or Train(steps=6, batch_size=8, save_every=2)
-    source = more.pop("source", Loader())
-    source.open(more.pop("documents", documents()), batch_size=options.batch_size, unit=1, seed=3)
+    source, objective = more.pop("source", Loader()), more.pop("objective", None) or SFT()
+    source.open(more.pop("documents", documents()), batch_size=options.batch_size, unit=objective.unit, seed=3)
     run = Run.open(folder / name) if (folder / name).exists() else Run.create(folder, name)
     optimizer = AdamW(learning_rate=1e-2).build(parameter_groups(model, 0.01))
     torch.manual_seed(1)
     return Trainer(
-        model, tuner, more.pop("objective", SFT()), optimizer, Constant(warmup=0.3), source, run, options,
+        model, tuner, objective, optimizer, Constant(warmup=0.3), source, run, options,
         layout or Layout("packed"), Precision(precision, "cpu"), options.steps, torch.device("cpu"), **more,
     )  # fmt: skip
 

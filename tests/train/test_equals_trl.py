@@ -26,6 +26,7 @@ from seektune.tuners.full import Full
 from seektune.tuners.lora import LoRA
 
 TRL = json.loads(Path(__file__).with_name("trl_losses.json").read_text())
+TOLERANCE = 2e-5  # seen: 1e-6, and as much between TRL's own cuts
 LAYOUTS = {
     "packed": Layout("packed", tokens=10_000),
     "packed in small cuts": Layout("packed", tokens=60),
@@ -62,20 +63,28 @@ def losses_and_norms(folder, architecture, tuner, layout, rate=1.0, decay=case.D
     return np.array([line["loss"] for line in lines]), np.array([line["grad_norm"] for line in lines])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("architecture", "tuner"), case.SERIES)
-def test_the_first_losses_are_those_of_trl(tmp_path, architecture, tuner, layout):
+def check(folder, architecture, tuner, layout):
     expected = TRL["series"][f"{architecture} {tuner}"]
-    losses, norms = losses_and_norms(tmp_path, architecture, tuner, LAYOUTS[layout])
+    losses, norms = losses_and_norms(folder, architecture, tuner, LAYOUTS[layout])
     assert len(losses) == len(expected["losses"]) == 20
-    assert np.abs(losses - expected["losses"]).max() < 1e-4
-    assert np.abs(norms / expected["grad_norms"] - 1).max() < 1e-3
+    assert np.abs(losses - expected["losses"]).max() < TOLERANCE
+    assert np.abs(norms / expected["grad_norms"] - 1).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(("architecture", "tuner"), case.SERIES)
+def test_the_first_losses_and_gradient_norms_are_those_of_trl(tmp_path, architecture, tuner):
+    check(tmp_path, architecture, tuner, "packed")
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
+def test_they_are_in_every_cut(tmp_path, layout):
+    check(tmp_path, "qwen2", "lora", layout)
 
 
 def test_the_settings_are_those_that_trl_was_given():
-    settings = TRL["settings"]
-    assert settings["batch_size"] == case.BATCH and settings["steps"] == case.STEPS
-    assert settings["rates"] == case.RATES and settings["lora"] == case.LORA and settings["weight_decay"] == case.DECAY
+    given = {"batch_size": case.BATCH, "steps": case.STEPS, "rates": case.RATES, "lora": case.LORA}
+    given |= {"weight_decay": case.DECAY, "clip": 1.0, "schedule": "constant", "precision": "float32"}
+    assert {key: TRL["settings"][key] for key in given} == given
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 1.001}, {"decay": 0.0}, {"clip": None}], ids=str)

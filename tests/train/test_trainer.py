@@ -53,7 +53,18 @@ def test_losses_fall_and_lines_are_complete(tmp_path):
     assert [line["step"] for line in lines] == list(range(1, 21))
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     assert tally.tokens == lines[-1]["tokens"] == 20 * sum(map(len, documents()))
-    assert set(lines[0]) >= {"step", "progress", "tokens", "supervised_tokens", "split", "loss", "learning_rate", "grad_norm", "tokens_per_second", "time"}
+    assert set(lines[0]) >= {
+        "step",
+        "progress",
+        "tokens",
+        "supervised_tokens",
+        "split",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "tokens_per_second",
+        "time",
+    }
 
 
 def test_clipping_bounds_the_step_and_the_rate_follows_the_schedule(tmp_path):
@@ -146,8 +157,12 @@ def test_a_non_finite_step_is_skipped_counted_and_kept_in_a_file(tmp_path):
 
 
 def test_non_finite_steps_in_a_row_stop_the_run_with_advice(tmp_path):
-    made = trainer(tmp_path, objective=Poison({3, 4, 5}), options=Train(steps=9, batch_size=8, save_every=1, max_non_finite=3))
-    with pytest.raises(RunFailedError, match=r"3 steps in a row.*last good checkpoint is step-00000\d.*learning rate ten times smaller"):
+    made = trainer(
+        tmp_path, objective=Poison({3, 4, 5}), options=Train(steps=9, batch_size=8, save_every=1, max_non_finite=3)
+    )
+    with pytest.raises(
+        RunFailedError, match=r"3 steps in a row.*last good checkpoint is step-00000\d.*learning rate ten times smaller"
+    ):
         made.fit()
 
 

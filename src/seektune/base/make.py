@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .. import files
 from . import text, tokenizer, wiring
@@ -19,7 +20,7 @@ FOLDER = Path("build/base")
 RECIPE = Path(__file__).with_name("pretrain.yaml")
 RECORDS = 150_000  # about 13 million tokens
 SEED = 1
-SHAPE = {  # Qwen2; 5.58 million parameters, of which 1.05 million are the tied embedding
+SHAPE: dict[str, Any] = {  # Qwen2; 5.58 million parameters, of which 1.05 million are the tied embedding
     "vocab_size": 4096,
     "hidden_size": 256,
     "intermediate_size": 640,
@@ -55,7 +56,7 @@ def write_tokenizer(folder: Path, records: int = 150_000) -> None:
         for i in range(records):
             yield from tokenizer.text_of(text.record(SEED, i))
 
-    tokenizer.save_tokenizer(tokenizer.train_tokenizer(texts(), SHAPE["vocab_size"]), folder)  # type: ignore[arg-type]
+    tokenizer.save_tokenizer(tokenizer.train_tokenizer(texts(), SHAPE["vocab_size"]), folder)
 
 
 def write_model(folder: Path) -> None:
@@ -64,7 +65,7 @@ def write_model(folder: Path) -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(17)
-    special = {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
+    special: dict[str, Any] = {"bos_token_id": None, "eos_token_id": 2, "pad_token_id": 0}
     model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **special))
     wiring.wire(model)
     model.save_pretrained(folder)

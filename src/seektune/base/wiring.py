@@ -86,4 +86,6 @@ def _look_up(attention: Any, dim: int, width: int, frequencies: torch.Tensor, ge
         attention.v_proj.weight[rows : rows + dim] = 0
         attention.v_proj.weight[rows : rows + part, head * part : (head + 1) * part] = torch.eye(part)
         attention.o_proj.weight[:, rows : rows + dim] = 0
-        attention.o_proj.weight[head * part : (head + 1) * part, rows : rows + part] = torch.eye(part) * COPY_GAIN * EMBEDDING_STD
+        attention.o_proj.weight[head * part : (head + 1) * part, rows : rows + part] = (
+            torch.eye(part) * COPY_GAIN * EMBEDDING_STD
+        )

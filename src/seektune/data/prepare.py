@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from ..errors import DataError, problem
 from . import formats, split
 from .chat import Renderer
 from .fingerprint import fingerprint
-from .options import Data, Input
+from .options import Data
 from .store import Records
 from .tokens import Tokens, tokenise
 
@@ -34,7 +34,10 @@ class Prepared:
     def facts(self) -> dict[str, Any]:
         """For data.json: fingerprints, counts of each input, and what tokenising did to them."""
         found = {"fingerprint": self.fingerprints, "labels": self.labels}
-        for name, records, tokens in (("train", self.train, self.train_tokens), ("valid", self.valid, self.valid_tokens)):
+        for name, records, tokens in (
+            ("train", self.train, self.train_tokens),
+            ("valid", self.valid, self.valid_tokens),
+        ):
             if records is not None and tokens is not None:
                 sums = {"documents": len(tokens), "tokens": int(tokens.lengths.sum())}
                 found[name] = {"records": len(records), **sums, "inputs": records.facts, "tokenised": tokens.facts}
@@ -46,13 +49,21 @@ def quiet(task: str) -> Callable[[int, int], None]:
 
 
 def prepare(
-    data: Data, renderer: Renderer, *, head: Literal["lm", "classifier"], seed: int, cache: Path | None, show: Show = quiet
+    data: Data,
+    renderer: Renderer,
+    *,
+    head: Literal["lm", "classifier"],
+    seed: int,
+    cache: Path | None,
+    show: Show = quiet,
 ) -> Prepared:
     """Raises DataError with everything that is wrong with the files, before anything heavy is loaded."""
-    records = formats.read(list(data.train), data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
+    records = formats.read(
+        list(data.train), data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading")
+    )
     valid: Records | None = None
     if data.valid is not None and data.valid.path is not None:
-        given = [Input(path=data.valid.path)]
+        given = [replace(data.train[0], path=data.valid.path)]  # of the same shape and columns
         valid = formats.read(given, data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
     elif data.valid is not None:
         records, valid = split.split(records, data.valid, seed)
@@ -68,7 +79,13 @@ def prepare(
 
     train_tokens = tokens(records)
     if len(train_tokens) == 0:
-        raise DataError(problem("data.train", f"none of {len(records)} records has a token to learn", fix="look at data.max_length and data.train_on"))
+        raise DataError(
+            problem(
+                "data.train",
+                f"none of {len(records)} records has a token to learn",
+                fix="look at data.max_length and data.train_on",
+            )
+        )
     valid_tokens = tokens(valid) if valid is not None else None
     prints = {"train": fingerprint(records)} | ({"valid": fingerprint(valid)} if valid is not None else {})
     return Prepared(renderer, records, valid, train_tokens, valid_tokens, labels, several, prints)
@@ -87,7 +104,11 @@ def _labels(records: Records) -> tuple[list[str], bool]:
         several |= isinstance(label, list)
         found.update(str(one) for one in (label if isinstance(label, list) else [label]))
     if len(found) < 2:
-        raise DataError(problem("data.train", f"only one label, {sorted(found)[0]!r}" if found else "no label", "at least two labels"))
+        raise DataError(
+            problem(
+                "data.train", f"only one label, {sorted(found)[0]!r}" if found else "no label", "at least two labels"
+            )
+        )
     return sorted(found), several
 
 
@@ -98,6 +119,10 @@ def _check_labels(valid: Records, labels: list[str]) -> None:
         label = record.get("label")
         for one in label if isinstance(label, list) else [label]:
             if str(one) not in labels:
-                problems.append(problem(valid.where(i), f"label {one!r} is in no training record", "one of " + ", ".join(labels[:10])))
+                problems.append(
+                    problem(
+                        valid.where(i), f"label {one!r} is in no training record", "one of " + ", ".join(labels[:10])
+                    )
+                )
     if problems:
         raise DataError(problems[:5] + ([f"… and {len(problems) - 5} more"] if len(problems) > 5 else []))

@@ -191,7 +191,14 @@ def _own_keys(lengths: torch.Tensor, longest: int) -> torch.Tensor | None:
 
 
 def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, causal: bool, dropout: float, scaling: float | None, rest: dict
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    dropout: float,
+    scaling: float | None,
+    rest: dict,
 ) -> torch.Tensor:
     if causal and q.device.type == "cpu" and q.shape[2] <= SHORT and q.shape[2] == k.shape[2] and not dropout:
         return _attend_short(q, k, v, scaling if scaling is not None else q.shape[-1] ** -0.5)
@@ -208,7 +215,14 @@ def _attend_short(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: fl
 
 
 def _attend_by_hand(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, causal: bool, dropout: float, scaling: float | None, rest: dict
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    causal: bool,
+    dropout: float,
+    scaling: float | None,
+    rest: dict,
 ) -> torch.Tensor:
     """Soft cap (Gemma 2), sinks (gpt-oss: one more logit a head that takes probability away) and position bias (T5)."""
     scores = (q @ k.transpose(-1, -2)) * (scaling if scaling is not None else q.shape[-1] ** -0.5)

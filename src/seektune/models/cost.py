@@ -154,7 +154,9 @@ def _matrices(model: Any, top_k: int) -> Iterator[tuple[str, float, bool]]:
     from torch import nn
 
     inside = blocks(model)[0] + "."
-    stacks = {name: len(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and name.endswith("experts")}
+    stacks = {
+        name: len(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and name.endswith("experts")
+    }
     for name, module in model.named_modules():
         if not name.startswith(inside) or ".original_module" in name:
             continue
@@ -251,7 +253,10 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     with untouched(model), _without_checkpointing(model):
         one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
-    quadratic = [max(0.0, (c - 2 * b + a) / (2 * length**2)) for a, b, c in zip(one.layers, two.layers, three.layers, strict=True)]
+    quadratic = [
+        max(0.0, (c - 2 * b + a) / (2 * length**2))
+        for a, b, c in zip(one.layers, two.layers, three.layers, strict=True)
+    ]
     linear = [(b - a) / length - 3 * length * q for a, b, q in zip(one.layers, two.layers, quadratic, strict=True)]
     outside = (two.total - one.total - sum(two.layers) + sum(one.layers)) / length
     window = _window(config)

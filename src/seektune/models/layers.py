@@ -82,6 +82,11 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
     return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
 
 
+def checkpoints_activations(model: torch.nn.Module) -> bool:
+    """Whether activations are recomputed in backward."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
 def depth_of(model: torch.nn.Module) -> dict[str, int | None]:
     """Layer of every parameter: -1 for embeddings, 0 .. layers - 1, `layers` for all behind them (norm, head).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..contracts import Batch, Loss, Probe, option
 
@@ -47,7 +47,8 @@ class Classify:
     def _importance(self, model: torch.nn.Module, classes: int) -> torch.Tensor:
         import torch
 
-        names = model.config.label2id
+        config: Any = model.config
+        names = config.label2id
         importance = torch.ones(classes)
         for label, weight in self.class_weights.items():
             importance[names[label]] = weight
@@ -57,10 +58,13 @@ class Classify:
         """Raises RecipeError where `class_weights` names a label that the data does not have."""
         from ..errors import RecipeError, nearest, problem
 
-        known = list(model.config.label2id)
+        config: Any = model.config
+        known = list(config.label2id)
         wrong = [label for label in self.class_weights if label not in known]
         if wrong:
-            raise RecipeError([problem(f"objective.class_weights.{w}", "no such label", fix=nearest(w, known)) for w in wrong])
+            raise RecipeError(
+                [problem(f"objective.class_weights.{w}", "no such label", fix=nearest(w, known)) for w in wrong]
+            )
 
 
 def _right(same: torch.Tensor) -> dict[str, tuple[float, float]]:

@@ -12,7 +12,9 @@ from ._warmup import warmed
 class Constant:
     """Factor 1 after the warm-up."""
 
-    warmup: float = option(0.0, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1))
+    warmup: float = option(
+        0.0, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1)
+    )
 
     def __call__(self, progress: float) -> float:
         rising, _ = warmed(progress, self.warmup)

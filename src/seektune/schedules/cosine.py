@@ -13,7 +13,9 @@ from ._warmup import warmed
 class Cosine:
     """From 1 to `floor` along half a cosine after the warm-up."""
 
-    warmup: float = option(0.1, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1))
+    warmup: float = option(
+        0.1, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1)
+    )
     floor: float = option(0.01, "factor at the end", probe=Probe(0.5), check=between(0, 1))
 
     def __call__(self, progress: float) -> float:

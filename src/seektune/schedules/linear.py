@@ -12,7 +12,9 @@ from ._warmup import warmed
 class Linear:
     """From 1 to `floor` in a straight line after the warm-up."""
 
-    warmup: float = option(0.1, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1))
+    warmup: float = option(
+        0.1, "share of the run over which the rate rises from 0", probe=Probe(0.6), check=between(0, 1)
+    )
     floor: float = option(0.0, "factor at the end", probe=Probe(0.5), check=between(0, 1))
 
     def __call__(self, progress: float) -> float:

@@ -55,12 +55,24 @@ def load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -
     facts = read_facts(path)
     for name, digest in facts["sha256"].items():
         if files.sha256(path / name) != digest:
-            raise InputError(problem(str(path / name), "the file is damaged (its SHA-256 is another)", fix="remove this checkpoint folder and resume from the one before"))
+            raise InputError(
+                problem(
+                    str(path / name),
+                    "the file is damaged (its SHA-256 is another)",
+                    fix="remove this checkpoint folder and resume from the one before",
+                )
+            )
     saved = load_file(path / "trainable.safetensors")
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
     differing = sorted(saved.keys() ^ own.keys()) or [n for n in own if saved[n].shape != own[n].shape]
     if differing:
-        raise InputError(problem(str(path), f"the checkpoint trains other parameters than the recipe ({differing[0]} and {len(differing) - 1} more)", "the recipe of the run"))
+        raise InputError(
+            problem(
+                str(path),
+                f"the checkpoint trains other parameters than the recipe ({differing[0]} and {len(differing) - 1} more)",
+                "the recipe of the run",
+            )
+        )
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(saved[name])
@@ -83,9 +95,18 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = files.read_json(path / "checkpoint.json")
     except (OSError, ValueError) as error:
-        raise InputError(problem(str(path / "checkpoint.json"), f"cannot be read ({error})", "a checkpoint of a run")) from None
+        raise InputError(
+            problem(str(path / "checkpoint.json"), f"cannot be read ({error})", "a checkpoint of a run")
+        ) from None
     if facts.get("format") != FORMAT:
-        raise InputError(problem(str(path), f"checkpoint format {facts.get('format')}", f"format {FORMAT}", "resume with the version of seektune that wrote it (environment.json names it)"))
+        raise InputError(
+            problem(
+                str(path),
+                f"checkpoint format {facts.get('format')}",
+                f"format {FORMAT}",
+                "resume with the version of seektune that wrote it (environment.json names it)",
+            )
+        )
     return facts
 
 
@@ -98,7 +119,9 @@ def latest(folder: Path) -> Path | None:
 
 
 def every(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.glob("step-*") if NAME.fullmatch(p.name)), key=lambda p: int(NAME.fullmatch(p.name)[1]))  # type: ignore[index]
+    return sorted(
+        (p for p in folder.glob("step-*") if NAME.fullmatch(p.name)), key=lambda p: int(NAME.fullmatch(p.name)[1])
+    )  # type: ignore[index]
 
 
 def rotate(folder: Path, keep: int, best: int | None) -> None:
@@ -114,10 +137,16 @@ def rotate(folder: Path, keep: int, best: int | None) -> None:
 def random_state() -> dict[str, Any]:
     """Of Python, NumPy and torch (CPU and every CUDA device), as tensors and plain values only."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    name, keys, position, has_gauss, cached = np.random.get_state()
     return {
         "python": [version, list(internal), gauss],
-        "numpy": [str(name), torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -127,7 +156,7 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -26,7 +26,9 @@ class Precision:
 
     def autocast(self) -> torch.autocast:
         dtype = DTYPES[self.name]
-        return torch.autocast(self.device, dtype=dtype if dtype != torch.float32 else torch.bfloat16, enabled=dtype != torch.float32)
+        return torch.autocast(
+            self.device, dtype=dtype if dtype != torch.float32 else torch.bfloat16, enabled=dtype != torch.float32
+        )
 
     def scale(self, total: torch.Tensor) -> torch.Tensor:
         return self.scaler.scale(total) if self.scaler else total

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ import torch
 from .. import files
 from ..contracts import Batch, Document, Event, Loss, Objective, Observer, Schedule, Source, Tuner
 from ..data import pack
-from ..errors import RunFailedError, StoppedError
+from ..errors import RunFailedError, StoppedError, problem
 from ..run import Run
 from . import checkpoint
 from .options import Train
@@ -91,20 +92,30 @@ class Trainer:
         self._tell("start", total_steps=self.total_steps)
         previous = self._catch_signals()
         try:
-            for batch in self.source:
-                if self.tally.step >= self.total_steps or self._stop:
-                    break
+            for batch in self.source if not self._over else ():
                 self._one(batch)
-                if self.tally.step >= self.total_steps or self._stop:
+                if self._over:
                     break
             self._finish()
+        except OSError as error:
+            raise self._cannot_write(error) from error
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.tally
 
-    def resume(self, path: Any) -> None:
-        """Go on from a checkpoint folder: parameters, optimizer, schedule, random states, data order, tallies."""
+    @property
+    def _over(self) -> bool:
+        return self.tally.step >= self.total_steps or bool(self._stop)
+
+    def resume(self, path: Path | None) -> None:
+        """Go on from a checkpoint folder: parameters, optimizer, schedule, random states, data order, tallies.
+
+        None, where a run was killed before its first checkpoint: from the start, without the lines of that attempt.
+        """
+        if path is None:
+            self.run.truncate_after(0)
+            return
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         facts = checkpoint.load(path, self.model, self.optimizer)
         self.source.load_state_dict(facts["source"])
@@ -137,7 +148,9 @@ class Trainer:
             self.save()
             self._tell("stop", reason=self._stop)
             if self._stop.startswith("signal"):
-                raise StoppedError(f"stopped after step {self.tally.step} and saved; go on with: seektune train --resume {self.run.path}")
+                raise StoppedError(
+                    f"stopped after step {self.tally.step} and saved; go on with: seektune train --resume {self.run.path}"
+                )
         self._tell("end", steps=self.tally.step, best_step=self.tally.best_step)
 
     # ---- one step ----
@@ -267,7 +280,16 @@ class Trainer:
         value = total / max(weight, 1e-9)
         metrics = {name: v / c for name, (v, c) in tallied.items() if c}
         step = self.tally.step
-        self.run.append({"step": step, "progress": step / self.total_steps, "split": "valid", "loss": value, **metrics, "time": time.time()})
+        self.run.append(
+            {
+                "step": step,
+                "progress": step / self.total_steps,
+                "split": "valid",
+                "loss": value,
+                **metrics,
+                "time": time.time(),
+            }
+        )
         if math.isfinite(value) and (self.tally.best_loss is None or value < self.tally.best_loss):
             self.tally.best_loss, self.tally.best_step = value, step
             self.save()
@@ -275,7 +297,7 @@ class Trainer:
         return value
 
     def save(self) -> None:
-        """A checkpoint of this step (once). A full disk ends the run; what was saved before stands."""
+        """A checkpoint of this step (once). Raises OSError on a full disk; what was saved before stands."""
         if self._saved == self.tally.step:
             return
         folder = self.run.path / "checkpoints"
@@ -287,15 +309,8 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }
-        try:
-            path = checkpoint.save(folder, self.model, self.optimizer, facts)
-            checkpoint.rotate(folder, self.options.keep, self.tally.best_step)
-        except OSError as error:
-            last = checkpoint.latest(folder)
-            raise RunFailedError(
-                f"{folder}: cannot write a checkpoint ({error.strerror or error}); "
-                + (f"the last good one is {last.name}; free some space, then: seektune train --resume {self.run.path}" if last else "there is none yet")
-            ) from error
+        path = checkpoint.save(folder, self.model, self.optimizer, facts)
+        checkpoint.rotate(folder, self.options.keep, self.tally.best_step)
         self._saved = self.tally.step
         self._tell("checkpoint", path=path.name)
 
@@ -320,11 +335,22 @@ class Trainer:
             if reason and not self._stop:
                 self._stop = reason
 
+    def _cannot_write(self, error: OSError) -> RunFailedError:
+        """Where, why, what is safe, and how to go on."""
+        last = checkpoint.latest(self.run.path / "checkpoints")
+        kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
+        found = f"step {self.tally.step}: cannot write ({error.strerror or error}); {kept}"
+        return RunFailedError(
+            problem(str(self.run.path), found, fix=f"free some space, then: seektune train --resume {self.run.path}")
+        )
+
     def _catch_signals(self) -> dict[Any, Any]:
         """Ctrl-C and SIGTERM finish the step; a second Ctrl-C stops at once."""
+
         def ask(number: int, frame: Any) -> None:
             self._stop = f"signal {signal.Signals(number).name}"
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
         try:
             return {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread
@@ -333,4 +359,8 @@ class Trainer:
 
 def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text or "out of memory" in text
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )

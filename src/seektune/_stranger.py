@@ -1,0 +1,62 @@
+"""Run by `proof.py` in a process of its own, which never imports seektune: opens a result as anybody would.
+
+Reads a job (JSON) and writes what it found beside it: ids, logits and greedy answers, by transformers and peft alone.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.set_num_threads(job["threads"])
+    folder = Path(job["folder"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = opened(folder, job).eval()
+    found: dict = {"prompt_ids": [prompt_ids(tokenizer, one) for one in job["prompts"]], "answers": [], "stopped": []}
+    with torch.no_grad():
+        logits = [model(input_ids=torch.tensor([ids])).logits[0].float() for ids in job["documents"]]
+        for ids in found["prompt_ids"][: job["answers"]]:
+            made = model.generate(torch.tensor([ids]), max_new_tokens=job["max_new_tokens"], do_sample=False)
+            answer = made[0, len(ids) :].tolist()
+            ends = model.generation_config.eos_token_id
+            ends = ends if isinstance(ends, list) else [ends]
+            stopped = bool(answer) and answer[-1] in ends
+            found["stopped"].append(stopped)
+            found["answers"].append(answer[:-1] if stopped else answer)
+    torch.save(logits, job["logits"])
+    found["foreign"] = "seektune" not in sys.modules
+    Path(job["found"]).write_text(json.dumps(found), encoding="utf-8")
+
+
+def opened(folder: Path, job: dict):  # noqa: ANN201  (no annotation: transformers is imported inside)
+    import transformers
+
+    auto = transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
+    if not (folder / "adapter_config.json").exists():
+        return auto.from_pretrained(folder, dtype=job["dtype"])
+    import peft
+
+    named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    more = {"num_labels": job["num_labels"]} if job["classifier"] else {}
+    base = auto.from_pretrained(named, dtype=job["dtype"], **more)
+    if job["rows"] > base.get_input_embeddings().num_embeddings:
+        base.resize_token_embeddings(job["rows"], mean_resizing=False)
+    return peft.PeftModel.from_pretrained(base, folder)
+
+
+def prompt_ids(tokenizer, conversation: dict) -> list[int]:  # noqa: ANN001
+    text = tokenizer.apply_chat_template(
+        conversation["messages"], tools=conversation.get("tools"), add_generation_prompt=True, tokenize=False
+    )
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+if __name__ == "__main__":
+    main()

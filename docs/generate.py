@@ -9,7 +9,9 @@ Figures come from docs/figures/*.json, which the commands named in them wrote. N
 docs/figures/quickstart.json    {"date", "machine", "command", "seeds": [{"seed", "seconds", "before": SCORE, "after": SCORE}]}
                                 with SCORE = {"value", "low", "high", "n"}, shares between 0 and 1
 docs/figures/quickstart.txt     the screen of one of those runs
-docs/figures/NAME.json          for `<!-- figure NAME.KEY -->`: {"KEY": a number or a text, ...}
+docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY`: numbers, texts, and mappings as tables.
+                                base.json: command, date, machine, tokens, minutes, loss_first, loss_last, perplexity,
+                                tasks {"task": "right of all"}; intents.json: report.json of that run
 """
 
 from __future__ import annotations
@@ -102,9 +104,15 @@ def figures(words: dict[str, str], argument: str, folder: Path | None = None) ->
     worst = min(found["seeds"], key=lambda seed: seed["after"]["value"])
     row = words["row"].format(count=len(found["seeds"]), seed=worst["seed"])
     before, after = (words["interval"].format(**_shares(worst[when])) for when in ("before", "after"))
-    made = words["made"].format(n=worst["after"]["n"], **{key: found[key] for key in ("command", "date", "machine")})
+    machine = _machine(found["machine"])
+    made = words["made"].format(n=worst["after"]["n"], command=found["command"], date=found["date"], machine=machine)
     seconds = max(seed["seconds"] for seed in found["seeds"])  # the slowest, which need not be the lowest
     return f"{words['head']}\n|---|---|---|---|\n| {row} | {before} | {after} | {seconds:.0f} |\n\n{made}"
+
+
+def _machine(facts: str | dict[str, Any]) -> str:
+    """`environment.json` of a run in a few words; what is a text already stays."""
+    return facts if isinstance(facts, str) else f"{facts['cores']} × {facts['cpu']}"
 
 
 def _shares(score: dict[str, Any]) -> dict[str, str]:
@@ -112,13 +120,19 @@ def _shares(score: dict[str, Any]) -> dict[str, str]:
 
 
 def figure(words: dict[str, str], argument: str) -> str:
-    """One figure: `base.tokens` is the key `tokens` of docs/figures/base.json."""
-    name, _, key = argument.partition(".")
+    """One figure: `base.tokens` is the key `tokens` of docs/figures/base.json; a mapping becomes a table."""
+    name, *keys = argument.split(".")
     path = FIGURES / f"{name}.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get(key) if path.exists() else None
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
     if found is None:
         return words["figure"]
-    return f"{found:,}" if isinstance(found, int | float) else str(found)
+    if isinstance(found, dict):
+        return "\n".join(["| task | right |", "|---|---|", *(f"| {key} | {value} |" for key, value in found.items())])
+    if isinstance(found, float):
+        return f"{found:,.3f}" if abs(found) < 100 else f"{found:,.0f}"
+    return f"{found:,}" if isinstance(found, int) else str(found)
 
 
 def screen(words: dict[str, str], argument: str) -> str:

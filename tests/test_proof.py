@@ -18,6 +18,10 @@ RECORDS = [
 ]
 
 
+def documents_of(renderer):
+    return [d for record in RECORDS for d in renderer.documents(record)]
+
+
 @pytest.fixture
 def saved(tmp_path):
     """(folder, model, renderer) of a tiny model as a run would leave them."""
@@ -27,7 +31,7 @@ def saved(tmp_path):
 
 def prove(saved):
     folder, model, renderer = saved
-    return proof.prove(folder, model, renderer, RECORDS, classifier=False)
+    return proof.prove(folder, model, renderer, RECORDS, documents_of(renderer), classifier=False)
 
 
 def test_a_good_folder_passes_and_the_figures_say_so(saved):
@@ -87,7 +91,7 @@ def test_an_adapter_proves_itself_on_its_base(tmp_path):
     LoRA(rank=4).save(model, tmp_path / "adapter")
     renderer = Renderer.from_folder(base)
     renderer.save(tmp_path / "adapter")
-    figures = proof.prove(tmp_path / "adapter", model, renderer, RECORDS, classifier=False)
+    figures = proof.prove(tmp_path / "adapter", model, renderer, RECORDS, documents_of(renderer), classifier=False)
     assert figures["relative_difference"] < 1e-4
 
 
@@ -99,11 +103,11 @@ def test_merging_is_compared_with_what_it_came_from(tmp_path):
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
     renderer = Renderer.from_folder(base)
-    documents = [d for record in RECORDS for d in renderer.documents(record)]
-    unmerged = [proof._logits(model, d) for d in documents]
-    merged = tuner.merge(model)
-    figures = proof._compare(unmerged, [proof._logits(merged, d) for d in documents])
+    documents = documents_of(renderer)
+    unmerged = proof.logits_of(model, documents)
+    merged = proof.logits_of(tuner.merge(model), documents)
+    figures = proof.prove_merge(unmerged, merged)
     assert figures["relative_difference"] < 1e-5
     other = load.open_model(load.Model(path=str(zoo.tiny_folder(tmp_path / "other", "llama", seed=5))))
     with pytest.raises(RefusedError, match="merged adapter"):
-        proof.prove_merge(merged, other, documents)
+        proof.prove_merge(merged, proof.logits_of(other, documents))

@@ -52,9 +52,17 @@ def test_the_worst_seed_is_shown(tmp_path: Path) -> None:
     assert "worst of 2 seeds" in made
     assert "| 1.0 % (0.0 % to 4.0 %) | 93.5 % (88.5 % to 94.5 %) | 150 |" in made
     assert "`make quickstart` on 2026-11-21; 2 cores" in made
-    changed = FOUND | {"machine": "4 cores"}
+    changed = FOUND | {"machine": {"cpu": "Chip", "cores": 4}}
     (tmp_path / "quickstart.json").write_text(json.dumps(changed))
-    assert generate.figures(generate.WORDS["en"], "", tmp_path) != made
+    assert generate.figures(generate.WORDS["en"], "", tmp_path) == made.replace("2 cores", "4 × Chip")
+
+
+def test_figures_come_from_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = generator()
+    monkeypatch.setattr(generate, "FIGURES", tmp_path)
+    (tmp_path / "one.json").write_text('{"a": {"b": 0.12345, "c": 1234567}, "table": {"copy": "9/10"}}')
+    shown = [generate.figure(generate.WORDS["en"], f"one.{key}") for key in ("a.b", "a.c", "a.d", "table")]
+    assert shown == ["0.123", "1,234,567", "not measured yet", "| task | right |\n|---|---|\n| copy | 9/10 |"]
 
 
 @pytest.mark.skipif(not (ROOT / "docs/figures/quickstart.json").exists(), reason="the quickstart is not measured yet")

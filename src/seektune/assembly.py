@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from collections.abc import Sequence
@@ -16,21 +17,21 @@ import numpy as np
 import tokenizers
 import torch
 
-from . import console, doctor, plan, proof, require, runtime
+from . import console, doctor, files, plan, proof, require, runtime
 from .contracts import Event
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
-from .errors import DataError, InputError, RefusedError, RunFailedError, problem
+from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
 from .evaluate import evaluator, stored
 from .models import adapters, heads, isolation, layers, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
-from .run import Run
+from .run import Run, check_free
 from .train import checkpoint
 from .train.precision import Precision, prepare_dtypes
-from .train.trainer import Layout, Tally, Trainer
+from .train.trainer import Layout, Tally, Trainer, cannot_write
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -169,32 +170,48 @@ def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str
 
 def run(recipe: Recipe, resumed: Run | None = None) -> Run:
     """Train, evaluate and report. Raises StoppedError, RunFailedError and, where a `require` was not met, RefusedError."""
-    if resumed is None and (RUNS / str(recipe.name)).exists():
-        Run.create(RUNS, str(recipe.name))  # tells that the name is taken, before anything is read
-    ready = prepare(recipe, resumed.read("plan.json")["decisions"] if resumed else None)
+    if resumed is not None:
+        with resumed.lock():
+            return _finished(_reopened(recipe, resumed), resumed)
+    check_free(RUNS, str(recipe.name))
+    ready = prepare(recipe)
     doctor.show(doctor.check(ready))
-    if resumed is None:
-        held = Run.create(RUNS, str(recipe.name))
-    else:
-        held = resumed
-        _check_same_data(ready, held)
+    held = Run.create(RUNS, str(recipe.name), lambda made: _describe(ready, made))
     with held.lock():
-        if resumed is None:
-            _describe(ready, held)
-        else:
-            for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
-                console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
-        try:
-            return _work(ready, held)
-        except RunFailedError as error:
-            held.event("failed", reason=str(error))
+        return _finished(ready, held)
+
+
+def _reopened(recipe: Recipe, held: Run) -> Assembled:
+    """As the run began, with what `auto` came to then. InputError where the data have changed."""
+    ready = prepare(recipe, held.read("plan.json")["decisions"])
+    doctor.show(doctor.check(ready))
+    _check_same_data(ready, held)
+    for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
+        console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
+    return ready
+
+
+def _finished(ready: Assembled, held: Run) -> Run:
+    """Work to the end; what stops it is told in one line and kept among the events."""
+    try:
+        return _work(ready, held)
+    except KeyboardInterrupt:  # outside of training, or a second time
+        raise StoppedError(f"stopped; go on with: seektune train --resume {held.path}") from None
+    except Exception as error:
+        reason = files.refused_by_disk(error)
+        failed = cannot_write(held, reason) if reason and not isinstance(error, SeektuneError) else error
+        if isinstance(failed, RunFailedError):
+            with contextlib.suppress(OSError):  # a full disk takes not even this line
+                held.event("failed", reason=str(failed))
+        if failed is error:
             raise
+        raise failed from error
 
 
 def _work(ready: Assembled, held: Run) -> Run:
     recipe = ready.recipe
     before = measure(ready, held, "before")
-    tally = _train(ready, held)
+    tally, peak = _train(ready, held)
     best = tally.best_step
     if best is not None and best != tally.step:
         checkpoint.load_weights(held.checkpoint_folder(best), ready.model)
@@ -207,7 +224,7 @@ def _work(ready: Assembled, held: Run) -> Run:
     }
     report["measured"] = {
         "seconds": tally.seconds,
-        "peak_memory_bytes": _peak(ready.device),
+        "peak_memory_bytes": peak,
         "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
     }
     report["proof"] = saved
@@ -222,8 +239,10 @@ def _work(ready: Assembled, held: Run) -> Run:
     return held
 
 
-def _train(ready: Assembled, held: Run) -> Tally:
+def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
+    """Training alone, and the most memory that it took."""
     recipe = ready.recipe
+    runtime.reset_peak_rss()
     valid: Sequence[Any] = ready.data.valid_tokens if ready.data.valid_tokens is not None else ()
     trainer = Trainer(
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
@@ -231,11 +250,9 @@ def _train(ready: Assembled, held: Run) -> Tally:
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
-    last = checkpoint.latest(held.checkpoints_folder)
-    if last is not None:
-        trainer.resume(last)
+    trainer.resume(checkpoint.latest(held.checkpoints_folder))
     try:
-        return trainer.fit()
+        return trainer.fit(), _peak(ready.device)
     finally:
         trainer.observers[0].close()  # type: ignore[attr-defined]
 
@@ -282,17 +299,31 @@ def engine_of(ready: Assembled) -> Engine:
 
 def _save(ready: Assembled, held: Run) -> dict[str, Any]:
     """The model folder, written aside, proved, then renamed; returns the proof for the report."""
-    from . import files
-
     recipe, renderer = ready.recipe, ready.data.renderer
     model = ready.model
+    merge: dict[str, Any] = {}
+    if getattr(recipe.tuner, "merged", False):
+        model, merge = _merged(ready)
     with files.new_folder(held.model_folder) as aside:
         recipe.tuner.save(model, aside)
         renderer.save(aside)
         if recipe.objective.head == "lm":
             save_generation_config(aside, renderer)
         files.write_text(aside / "README.md", model_card(ready, held))
-        return proof.prove(aside, model, renderer, _sample(ready), classifier=recipe.objective.head == "classifier", precision=ready.precision)
+        return merge | proof.prove(aside, model, renderer, *_sample(ready), classifier=recipe.objective.head == "classifier", precision=ready.precision)
+
+
+def _merged(ready: Assembled) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The bare model with the update added, and how near its logits are to those of model and adapter."""
+    documents = _sample(ready)[1] if ready.recipe.objective.head == "lm" else []
+    arithmetic = Precision(ready.precision, ready.device.type)
+    with arithmetic.autocast():
+        before = proof.logits_of(ready.model, documents)
+    model = ready.recipe.tuner.merge(ready.model)
+    if not documents:
+        return model, {}
+    with arithmetic.autocast():
+        return model, {"merge": proof.prove_merge(before, proof.logits_of(model, documents))}
 
 
 def save_generation_config(folder: Path, renderer: Renderer) -> None:
@@ -303,9 +334,12 @@ def save_generation_config(folder: Path, renderer: Renderer) -> None:
     write_json(folder / "generation_config.json", config)
 
 
-def _sample(ready: Assembled, count: int = 20) -> list[Any]:
-    records = ready.data.valid if ready.data.valid is not None else ready.data.train
-    return [records[i] for i in range(min(count, len(records)))]
+def _sample(ready: Assembled, count: int = 20) -> tuple[list[Any], list[Any]]:
+    """Held-out records and documents (of training, where nothing is held out)."""
+    data = ready.data
+    records = data.valid if data.valid is not None else data.train
+    tokens = data.valid_tokens if data.valid_tokens is not None else data.train_tokens
+    return [records[i] for i in range(min(count, len(records)))], [tokens[i] for i in range(min(count, len(tokens)))]
 
 
 def model_card(ready: Assembled, held: Run) -> str:
@@ -322,8 +356,6 @@ def model_card(ready: Assembled, held: Run) -> str:
 
 
 def _describe(ready: Assembled, held: Run) -> None:
-    from . import files
-
     files.write_text(held.path / "recipe.yaml", ready.recipe.to_yaml())
     held.write("environment.json", _environment(ready))
     held.write("data.json", ready.data.facts() | {"examples": doctor.examples(ready.data)})

@@ -71,12 +71,13 @@ def check(ready: Any, root: Path = RUNS) -> Diagnosis:
     Leaves model, gradients and random states as they were.
     """
     from . import runtime, tryout
+    from .models import forward
 
     recipe, data, model = ready.recipe, ready.data, ready.model
     look = Look(recipe, data)
     found = [
         *findings.of_data(look),
-        *findings.vocabulary(data, model.get_input_embeddings().num_embeddings),
+        *findings.vocabulary(data, forward.vocabulary(model)),
         *tryout.too_long_for(model, data),
         *tryout.half_weights(model),
         *tryout.served_otherwise(model, data),
@@ -144,13 +145,15 @@ def languages(text: str) -> dict[str, float]:
 
 def model_facts(ready: Any) -> dict[str, Any]:
     """Sizes, what is adapted and what not (and why), whether documents share rows."""
+    from .models import forward
+
     trained, total = ready.plan.trainable_parameters, ready.plan.parameters
     facts: dict[str, Any] = {"parameters": total, "trained": trained, "trained_share": trained / max(total, 1)}
     if targets := getattr(ready.recipe.tuner, "targets", None):
         found = targets(ready.model)
         facts["adapted"] = found.suffixes
         facts["unadapted"] = dict(Counter(_short(name) + f" ({why})" for name, why in found.unadapted.items()))
-    spare = ready.model.get_input_embeddings().num_embeddings - findings.tokens_of(ready.data.renderer)
+    spare = forward.vocabulary(ready.model) - findings.tokens_of(ready.data.renderer)
     if spare > 0:
         facts["embedding_rows_without_token"] = spare
     facts["packing"] = (

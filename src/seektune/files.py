@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,19 @@ from typing import IO, Any
 from .errors import InputError
 
 before: Callable[[str, Path], None] = lambda operation, path: None  # noqa: E731  (a seam, replaced by tests)
+
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM}
+
+
+def refused_by_disk(error: BaseException | None) -> str | None:
+    """Why the disk took no more, where that is behind an exception (libraries tell it in exceptions of their own); else None."""
+    while error is not None:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in DISK:
+            return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

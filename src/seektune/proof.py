@@ -41,13 +41,23 @@ class Sample:
 
 
 def prove(
-    folder: Path, model: torch.nn.Module, renderer: Renderer, records: Sequence[Record], *, classifier: bool, precision: str = "float32"
+    folder: Path,
+    model: torch.nn.Module,
+    renderer: Renderer,
+    records: Sequence[Record],
+    documents: Sequence[Document],
+    *,
+    classifier: bool,
+    precision: str = "float32",
 ) -> dict[str, Any]:
-    """The figures of a saved folder against the model in memory. Raises RefusedError where they differ above the bar."""
+    """The figures of a saved folder against the model in memory, on held-out records and documents, 20 or so of each.
+
+    Raises RefusedError where they differ above the bar.
+    """
     problems = look(folder)
     if problems:
         raise RefusedError(f"{folder}: the saved model is not whole: " + "; ".join(problems[:5]))
-    sample = _sample(renderer, records, classifier)
+    sample = Sample([] if classifier else _prompts(records), list(documents))
     ours, ours_answers = _ours(model, renderer, sample, classifier, precision)
     found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
     figures = _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
@@ -96,24 +106,15 @@ def prove_merge(unmerged: Sequence[torch.Tensor], merged: Sequence[torch.Tensor]
     return figures
 
 
-def _sample(renderer: Renderer, records: Sequence[Record], classifier: bool) -> Sample:
-    if classifier:
-        made = [renderer.classifier_ids(r["text"], r.get("text_pair")) for r in records]
-        return Sample([], [_document(ids) for ids in made])
-    documents = [d for record in records for d in renderer.documents(record)][: len(records)]
+def _prompts(records: Sequence[Record]) -> list[Record]:
+    """The conversations before their last answer."""
     prompts = []
     for record in records:
         messages = record.get("messages") or []
         last = next((i for i in range(len(messages) - 1, 0, -1) if messages[i]["role"] == "assistant"), None)
         if last is not None:
             prompts.append({"messages": messages[:last], "tools": record.get("tools")})
-    return Sample(prompts, documents)
-
-
-def _document(ids: Sequence[int]) -> Document:
-    import numpy as np
-
-    return Document(np.asarray(ids, dtype=np.int32), np.zeros(len(ids), np.float32))
+    return prompts
 
 
 def _ours(

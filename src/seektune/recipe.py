@@ -33,7 +33,9 @@ class Recipe:
     """One run. Sections and kinds are dataclasses of their own; each field is a key of the file."""
 
     name: str | None = option(
-        None, "of the run and its folder; the file's name where left out", probe=Probe("other", "report")
+        None,
+        "of the run and its folder; the file's name where left out",
+        probe=Probe("other", "report", scenario="run"),
     )
     seed: int = option(17, "of all that is random", probe=Probe(18), check=at_least(0))
     model: Model = field(metadata={"help": "what the run starts from"})
@@ -54,12 +56,17 @@ class Recipe:
     observers: list[Observer] = field(default_factory=list, metadata={"help": "what else happens while training"})
     evaluate: list[Measure] = option(
         help="measured on the held-out records, before and after",
-        probe=Probe([{"kind": "perplexity"}], "report", given={"data.valid.fraction": 0.4}),
+        probe=Probe([{"kind": "perplexity"}], "report", scenario="run", given={"data.valid.fraction": 0.4}),
         factory=list,
     )
     require: dict[str, str] = option(
         help="conditions on what is measured, such as {exact_match: '> before + 0.05'}",
-        probe=Probe({"perplexity": "< 0"}, "stop", given={"data.valid.fraction": 0.4, "evaluate.0.kind": "perplexity"}),
+        probe=Probe(
+            {"perplexity": "< 0"},
+            "stop",
+            scenario="run",
+            given={"data.valid.fraction": 0.4, "evaluate.0.kind": "perplexity"},
+        ),
         factory=dict,
     )
 

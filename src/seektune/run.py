@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,8 +51,11 @@ class Run:
         self._checked: set[str] = set()  # line files whose end this object has looked at
 
     @classmethod
-    def create(cls, root: str | Path, name: str) -> Run:
-        """A new folder `root/name`, there at once with its format or not at all. RecipeError where the name is taken."""
+    def create(cls, root: str | Path, name: str, fill: Callable[[Run], None] | None = None) -> Run:
+        """A new folder `root/name`, there at once with its format and what `fill` writes into it, or not at all.
+
+        RecipeError where the name is taken, or the disk refuses.
+        """
         check_name(name)
         path = Path(root) / name
         aside = path.with_name(f".{name}.{os.getpid()}.part")
@@ -62,14 +65,14 @@ class Run:
             files.write_json(
                 aside / "format.json", {"format": FORMAT, "seektune": __version__, "name": name, "created": time.time()}
             )
+            if fill is not None:
+                fill(cls(aside))
             os.rename(aside, path)  # refuses a folder that holds something, takes an empty one
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and path.exists():
                 raise RecipeError(_taken(path)) from None
-            raise RecipeError(
-                problem(str(root), f"cannot make the run {name!r} ({error.strerror})", "a folder that can be written")
-            ) from None
+            raise RecipeError(_not_writable(root, name, error)) from None
         return cls(path)
 
     @classmethod
@@ -215,6 +218,11 @@ class Run:
             files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
         return len(rows) - len(kept)
 
+    def sweep(self) -> None:
+        """Remove what a killed process has left half written or half removed; only for the holder of the lock."""
+        for left in [*self.path.rglob(".*.part"), *self.path.rglob(".*.gone")]:
+            files.remove(left)
+
     def delete(self) -> None:
         """Remove the folder. InputError while a process writes it."""
         with self.lock():
@@ -246,6 +254,23 @@ class Run:
         self._checked.discard(name)  # a write that fails (disk full) may leave a part of a line
         files.append_line(path, finite(row))
         self._checked.add(name)
+
+
+def check_free(root: str | Path, name: str) -> None:
+    """RecipeError where `Run.create` would raise one: told before anything is read, and nothing is written."""
+    check_name(name)
+    path = Path(root) / name
+    if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
+        raise RecipeError(_taken(path))
+    try:
+        folder = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+        files.before("mkdir", path)
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise RecipeError(_not_writable(root, name, error)) from None
 
 
 def check_name(name: str) -> None:
@@ -340,6 +365,12 @@ def _numbered(root: Path, stem: str) -> list[tuple[int, Path]]:
     pattern = re.compile(re.escape(stem) + r"(?:-(\d+))?")
     found = [(int(m[1] or 0), path) for path in root.glob("*") if (m := pattern.fullmatch(path.name))]
     return sorted(found)
+
+
+def _not_writable(root: str | Path, name: str, error: OSError) -> str:
+    where = str(Path(root).absolute())
+    fix = "start seektune in a folder of yours with room"
+    return problem(where, f"cannot make the run {name!r} ({error.strerror})", "a folder that can be written", fix)
 
 
 def _taken(path: Path) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers import Server
+import zoo
+from helpers import Server, project, result
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("server"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model; nobody writes into it."""
+    return zoo.tiny_folder(tmp_path_factory.mktemp("model") / "tiny", "qwen2")
+
+
+@pytest.fixture
+def here(tmp_path: Path, model: Path) -> Path:
+    return project(tmp_path / "here", model)
+
+
+@pytest.fixture(scope="session")
+def expected(server: Server, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The result of the run that nothing interrupts."""
+    folder = project(tmp_path_factory.mktemp("expected"), model)
+    child = server.seektune("train", "numbers.yaml", folder=folder)
+    assert child.wait() == 0, child.stderr
+    return result(folder / "runs" / "numbers")

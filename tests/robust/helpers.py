@@ -67,13 +67,15 @@ class Server:
         self.ask({"ready": True})
 
     def close(self) -> None:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.close()
         self.process.wait(30)
         self.process.stdout.close()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
@@ -104,6 +106,32 @@ def picture(folder: Path) -> dict[str, str]:
     return found
 
 
+RECIPE = """model: {{path: {model}}}
+data: {{train: train.jsonl, valid: {{fraction: 0.2}}}}
+tuner: {{kind: lora, rank: 4}}
+objective: sft
+optimizer: {{kind: adamw, learning_rate: 2e-3}}
+train: {{batch_size: 4, steps: 40, save_every: 10, precision: float32, device: cpu}}
+evaluate: [perplexity]
+"""
+
+
+def project(folder: Path, model: Path) -> Path:
+    """A folder with records and a recipe, as a user has it; returns it."""
+    folder.mkdir(exist_ok=True)
+    rows = [{"instruction": f"Which number is it? {i}", "output": f"It is {i}."} for i in range(30)]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "numbers.yaml").write_text(RECIPE.format(model=model))
+    return folder
+
+
+def result(run: Path) -> dict[str, Any]:
+    """What must be equal after an interruption: the saved weights, the lines of metrics and the scores."""
+    scores = json.loads((run / "report.json").read_text())["after"]
+    weights = hashlib.sha256((run / "model" / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return {"weights": weights, "metrics": metrics(run), "scores": scores}
+
+
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what a clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -124,6 +152,7 @@ def train(folder: str, result: str, **options: Any) -> int:
     """Train (or go on with) `folder`/run by the bare loop, and tell digests of all that came of it."""
     import harness
 
+    from seektune.assembly import seed_everything
     from seektune.train import checkpoint
     from seektune.train.options import Train
 
@@ -131,6 +160,7 @@ def train(folder: str, result: str, **options: Any) -> int:
     source = watched(Path(folder) / "order.txt")
     held_out = harness.documents(5, seed=9)
     made = harness.trainer(Path(folder), options=Train(**settings), source=source, valid=held_out, dropout=0.1)
+    seed_everything(18)
     with made.run.lock():
         made.resume(checkpoint.latest(made.run.checkpoints_folder))
         made.fit()
@@ -199,7 +229,8 @@ def digest(value: Any) -> str:
 
 @dataclass
 class Faults:
-    """Counts what changes files below `under`, and acts at number `at` (from 1): "kill", or an error number to raise.
+    """Counts what changes files below `under`, and acts at number `at` (from 1): "kill", "wait",
+    "interrupt" (as Ctrl-C does), or an error number to raise.
 
     Two looks at the same thing: the announcements of `files.py`, and Python's own audit events, which tell every
     rename and removal whether it was announced or not. A change that follows its announcement is no instant of its own.
@@ -209,6 +240,7 @@ class Faults:
     at: int = 0  # 0 only counts
     act: str | int = "kill"
     only: tuple[str, ...] = ()  # announcements that count; all and all audit events where empty
+    match: str = ""  # what an instant must hold to count
     log: str = ""  # where the list of instants goes
     count: int = 0
     announced: bool = False
@@ -228,19 +260,37 @@ class Faults:
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if (event in CHANGES or writes) and str(arguments[0]).startswith(self.under):
+        if event not in CHANGES and not writes:
+            return
+        path = str(arguments[0])
+        if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # relative to an open folder
+            path = f"{os.readlink(f'/proc/self/fd/{arguments[1]}')}/{path}"
+        if path.startswith(self.under):
             announced, self.announced = self.announced, False
             if not announced:
-                self.instant(f"{event} {arguments[0]}")
+                self.instant(f"{event} {path}")
 
     def instant(self, what: str) -> None:
+        if self.match not in what:
+            return
         self.count += 1
         if self.log:
             self.seen.append(what.replace(self.under, ""))
         if self.count == self.at:
             if self.act == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.act == "wait":
+                return self.wait()
+            if self.act == "interrupt":
+                raise KeyboardInterrupt
             raise OSError(self.act, os.strerror(int(self.act)))
+
+    def wait(self) -> None:
+        """Tell in a file that the instant has come, and go on when another one is there."""
+        folder = Path(self.under).parent
+        (folder / "waiting").touch()
+        while not (folder / "go").exists():
+            time.sleep(0.005)
 
     def finish(self) -> None:
         if self.log:
@@ -253,10 +303,10 @@ def faults(wanted: dict[str, Any] | None) -> Iterator[None]:
     if wanted is None:
         yield
         return
-    if limit := wanted.get("longest_file"):  # bytes; the process is killed inside the write that goes beyond
+    if limit := wanted.get("longest_file"):  # bytes; the kernel ends the write that goes beyond, and may end the process
         import resource
 
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if wanted["act"] == "kill" else signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         yield
         return
@@ -304,10 +354,13 @@ def fork(task: dict[str, Any]) -> int:
     code = 70
     try:
         code = work(task)
-    except BaseException:
+    except Exception as error:
         import traceback
 
-        traceback.print_exc()
+        from seektune.errors import SeektuneError
+
+        known = isinstance(error, SeektuneError)
+        print(f"{type(error).__name__}: {error}" if known else traceback.format_exc(), file=sys.stderr)
     finally:
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -322,9 +375,8 @@ def work(task: dict[str, Any]) -> int:
         handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(handle, number)
         os.close(handle)
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(n, mode, encoding="utf-8", closefd=False) for n, mode in ((0, "r"), (1, "w"), (2, "w"))
-    )
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     os.chdir(task["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     call: Callable[..., int] = globals()[task["call"]]
@@ -339,8 +391,7 @@ def load_everything() -> None:
     import torch
     import zoo
 
-    with contextlib.suppress(ImportError):
-        import seektune.assembly
+    import seektune.assembly
     import seektune.cli
     import seektune.evaluate.evaluator  # noqa: F401
 

@@ -6,14 +6,17 @@ import errno
 import json
 import random
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import Child, Server, metrics
+from helpers import Child, Server, metrics, picture, result
 
+from seektune.run import Run
 from seektune.train import checkpoint
 
 
@@ -42,7 +45,7 @@ class Case:
         unlike = [name for name in self.expected if found[name] != self.expected[name]]
         if metrics(folder / "run") != self.lines:
             unlike.append("metrics")
-        left = [p.name for p in (folder / "run" / "checkpoints").iterdir() if p.name.startswith(".")]
+        left = [p.name for p in (folder / "run").rglob(".*") if p.name != ".lock"]
         return ", ".join(unlike + left)
 
     def folder(self, name: str) -> Path:
@@ -72,7 +75,24 @@ def test_the_uninterrupted_run_is_what_the_others_are_compared_with(case: Case) 
     assert case.expected["tally"]["best_step"] in (3, 6)
     assert case.difference(case.root / "whole") == ""  # to resume what has ended changes nothing
     operations = {line.split()[0] for line in case.instants}
-    assert operations >= {"write", "sync", "rename", "append", "mkdir", "remove", "os.rename", "os.rmdir"}
+    assert operations >= {"write", "sync", "rename", "append", "mkdir", "remove", "os.mkdir", "os.remove", "os.rmdir"}
+
+
+def test_two_processes_on_one_run(case: Case) -> None:
+    folder = case.folder("two")
+    first = case.start(folder, {"at": 20, "act": "wait"})
+    while not (folder / "waiting").exists():
+        time.sleep(0.01)
+    before = picture(folder)
+    second = case.start(folder)
+    assert second.wait() == 70
+    run = folder / "run"
+    expected = f"InputError: {run}: another process (pid {first.pid}) is writing this run; wait for it, or stop it\n"
+    assert second.stderr == expected
+    assert picture(folder) == before
+    (folder / "go").touch()
+    assert first.wait() == 0
+    assert case.difference(folder) == ""
 
 
 def test_killed_at_every_write_rename_and_removal(case: Case) -> None:
@@ -97,28 +117,103 @@ def test_killed_at_a_random_instant(case: Case, seed: int) -> None:
     assert case.difference(folder) == ""
 
 
-@pytest.mark.parametrize("bytes_", [300, 2_000, 20_000])
+@pytest.mark.parametrize("bytes_", [300, 20_000, 150_000])
 def test_killed_in_the_middle_of_a_write(case: Case, bytes_: int) -> None:
     """The kernel ends the process when a file would grow beyond the limit, with the file written up to there."""
     folder = case.folder(f"torn-{bytes_}")
-    assert case.start(folder, {"longest_file": bytes_}).wait() == -signal.SIGXFSZ
+    assert case.start(folder, {"longest_file": bytes_, "act": "kill"}).wait() == -signal.SIGXFSZ
     assert case.difference(folder) == ""
 
 
+def full_disk_problem(case: Case, folder: Path, fault: dict[str, Any], reason: str) -> str:
+    """What is wrong after a run met a disk that takes no more, and after it went on with room again."""
+    child = case.start(folder, fault)
+    child.wait()
+    said = child.stderr.strip()
+    last = checkpoint.latest(folder / "run" / "checkpoints")
+    kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
+    run = folder / "run"
+    line = f"RunFailedError: {run}: cannot be written ({reason}); {kept}; make room, then: seektune train --resume {run}"
+    return case.difference(folder) if said == line else said
+
+
 def test_a_full_disk_at_any_write_leaves_the_last_good_checkpoint(case: Case) -> None:
-    wrong = {}
     writing = ("write", "append", "mkdir", "sync", "rename")
     count = sum(line.split()[0] in writing for line in case.instants)
+    wrong = {}
     for at in range(4, count + 1):  # the first three make the run folder
-        folder = case.folder(f"full-{at}")
-        child = case.start(folder, {"at": at, "act": errno.ENOSPC, "only": writing})
-        code, said = child.wait(), child.stderr
-        if code == 0 or "RunFailedError" not in said or "No space left on device" not in said:
-            wrong[at] = f"{code} {said[-300:]}"
-            continue
-        last = checkpoint.latest(folder / "run" / "checkpoints")
-        if last is not None and last.name not in said:
-            wrong[at] = f"{last.name} is not named: {said[-300:]}"
-        elif difference := case.difference(folder):
-            wrong[at] = difference
+        fault = {"at": at, "act": errno.ENOSPC, "only": writing}
+        if problem := full_disk_problem(case, case.folder(f"full-{at}"), fault, "No space left on device"):
+            wrong[at] = problem
     assert not wrong
+
+
+@pytest.mark.parametrize("bytes_", [600, 20_000, 150_000])
+def test_what_libraries_say_of_a_disk_that_takes_no_more_is_understood(case: Case, bytes_: int) -> None:
+    """The kernel refuses the write, of safetensors and torch too, and the file ends there."""
+    fault = {"longest_file": bytes_, "act": errno.EFBIG}
+    assert full_disk_problem(case, case.folder(f"limit-{bytes_}"), fault, "File too large") == ""
+
+
+# ---- the command ----
+
+
+def seektune(server: Server, folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """The command as a user starts it."""
+    words = (sys.executable, "-m", "seektune", *words)
+    variables = {k: v for k, v in server.environment.items() if k != "SEEKTUNE_STARTED"}
+    with open(folder / "output.txt", "ab") as output:
+        return subprocess.Popen(words, cwd=folder, env=variables, stdout=output, stderr=output)
+
+
+def test_the_command_killed_in_the_middle_goes_on(server: Server, here: Path, expected: dict[str, Any]) -> None:
+    run = here / "runs" / "numbers"
+    killed = seektune(server, here, "train", "numbers.yaml")
+    while not (run / "checkpoints" / "step-000010").exists():
+        assert killed.poll() is None, (here / "output.txt").read_text()
+        time.sleep(0.001)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (run / "report.json").exists()
+    assert Run.open(run).status == "interrupted"
+    resumed = seektune(server, here, "train", "--resume", str(run))
+    assert resumed.wait() == 0, (here / "output.txt").read_text()
+    assert result(run) == expected
+    assert (run / "report.html").stat().st_size > 1000
+    assert Run.open(run).status == "finished"
+
+
+@pytest.mark.parametrize("instant", ["rename {}/evaluation/before.jsonl", "rename {}/model", "rename {}/report.json"])
+def test_the_command_killed_outside_of_training_goes_on(
+    server: Server, here: Path, expected: dict[str, Any], instant: str
+) -> None:
+    run = here / "runs" / "numbers"
+    fault = {"under": "", "match": instant.format("runs/numbers"), "only": ["rename"], "at": 1}
+    assert server.seektune("train", "numbers.yaml", folder=here, fault=fault).wait() == -signal.SIGKILL
+    again = server.seektune("train", "--resume", str(run), folder=here)
+    assert again.wait() == 0, again.stderr
+    assert result(run) == expected
+    assert [p for p in run.rglob(".*") if p.name != ".lock"] == []
+
+
+@pytest.mark.parametrize("name", ["format.json", "recipe.yaml", "plan.json"])
+def test_the_command_killed_while_it_makes_the_run_folder_leaves_none(server: Server, here: Path, name: str) -> None:
+    fault = {"under": "", "match": name, "only": ["rename"], "at": 1}
+    assert server.seektune("train", "numbers.yaml", folder=here, fault=fault).wait() == -signal.SIGKILL
+    assert not (here / "runs" / "numbers").exists()
+    assert server.seektune("runs", folder=here).stdout == ""
+
+
+def test_a_full_disk_is_told_in_one_line(server: Server, here: Path, expected: dict[str, Any]) -> None:
+    fault = {"under": "", "match": "evaluation/after.jsonl", "only": ["write"], "at": 1, "act": errno.ENOSPC}
+    child = server.seektune("train", "numbers.yaml", folder=here, fault=fault)
+    assert child.wait() == 4
+    assert child.stderr == (
+        "error: runs/numbers: cannot be written (No space left on device); the last good checkpoint is step-000040; "
+        "make room, then: seektune train --resume runs/numbers\n"
+    )
+    run = here / "runs" / "numbers"
+    assert Run.open(run).status == "failed"
+    again = server.seektune("train", "--resume", "runs/numbers", folder=here)
+    assert again.wait() == 0, again.stderr
+    assert result(run) == expected

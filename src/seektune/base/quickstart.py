@@ -15,7 +15,7 @@ from .. import files
 from ..run import next_name
 from .headlines import headlines
 
-RECORDS = {"train": 2400, "valid": 200}
+RECORDS = {"train": 2800, "valid": 200}
 RECIPE = Path("recipes/quickstart.yaml")
 FOLDER = Path("runs/data/quickstart")
 

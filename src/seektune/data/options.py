@@ -54,7 +54,7 @@ class Input:
     format: Format = option(
         "auto",
         "the shape of its records; auto finds it from the field names",
-        probe=Probe(other="text", seen="file:data.json"),
+        probe=Probe(other="text"),
     )
     columns: dict[str, str] = option(
         help="our field name: the name in the file",
@@ -68,8 +68,14 @@ class Input:
 class Valid:
     """Where the validation records come from: a fraction of the training records, or files of their own."""
 
-    fraction: float | None = option(None, "share of the training records", probe=Probe(other=0.4), check=_inside)
-    path: str | None = option(None, "a file, a glob or a folder", probe=Probe(other="other.jsonl", seen="metrics"))
+    fraction: float | None = option(
+        None, "share of the training records", probe=Probe(other=0.4, given={"data.valid.fraction": 0.2}), check=_inside
+    )
+    path: str | None = option(
+        None,
+        "a file, a glob or a folder",
+        probe=Probe(other="train.jsonl", seen="metrics", given={"data.valid.path": "other.jsonl"}),
+    )
     group: str | None = option(
         None,
         "a field; records with equal values stay on one side of the split",

@@ -71,7 +71,7 @@ class Engine:
 
     @cached_property
     def _batchable(self) -> bool:
-        vocabulary = self.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        vocabulary = forward.vocabulary(self.model)
         with quiet(self.model):
             return batchable(self.model, vocabulary, self.limit, self.renderer.pad_id)
 
@@ -116,7 +116,7 @@ class Engine:
             for piece in windows(_of(document, index), self.limit)
         ]
         totals = [[0.0, 0.0] for _ in records]
-        vocabulary = self.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        vocabulary = forward.vocabulary(self.model)
         done = 0
         with quiet(self.model), torch.no_grad():
             for batch in self._cut(documents, max(1, min(self.batch_tokens, LOGITS // vocabulary))):

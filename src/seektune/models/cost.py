@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Batch, Document
 from ..data import pack
 from . import attention, forward, heads
-from .layers import ROUTERS, blocks, depth_of
+from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,7 @@ def stored_bytes(model: Any) -> int:
     """Bytes of the model on disk, each weight in the type in which it was opened. Without adapters."""
     origin: Any = getattr(heads.base_of(model), "seektune_origin", None)
     dtypes = getattr(origin, "dtypes", {})
-    bare = {name: p for name, p in model.named_parameters() if not _adapts(name)}
+    bare = {plain_name(name): p for name, p in heads.base_of(model).named_parameters() if not _adapts(name)}
     return sum(p.numel() * dtypes.get(name, p.dtype).itemsize for name, p in bare.items())
 
 

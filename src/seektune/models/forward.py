@@ -95,7 +95,8 @@ def backbone(model: Any) -> torch.nn.Module:
 
 def vocabulary(model: Any) -> int:
     """Rows of the embedding."""
-    return int(model.get_input_embeddings().num_embeddings)
+    embedding = model.get_input_embeddings()
+    return int(getattr(embedding, "original_module", embedding).weight.shape[0])  # PEFT wraps it where rows are trained
 
 
 def _takes(model: torch.nn.Module, name: str) -> bool:

@@ -35,15 +35,13 @@ LEFT_OVER = (
 class Model:
     """Which model a run starts from."""
 
-    path: str = option("", "hub id, folder (also an adapter's), or base:tiny", probe=Probe("OTHER_MODEL", given={}))
-    revision: str = option(
-        "main", "branch, tag or commit of a hub id", probe=Probe("v2", scenario="hub", seen="file:environment.json")
-    )
+    path: str = option("", "hub id, folder (also an adapter's), or base:tiny", probe=Probe("other_model"))
+    revision: str = option("main", "branch, tag or commit of a hub id", probe=Probe("v2", scenario="hub"))
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "type in which weights are held; auto: as they are stored", probe=Probe("bfloat16")
     )
     continue_: str | None = option(
-        None, "a finished run whose result is trained further", probe=Probe("OTHER_RUN", scenario="continue")
+        None, "a finished run whose result is trained further", probe=Probe("other_run", scenario="continue")
     )
     new_tokens: list[str] = option(
         help="tokens that the vocabulary lacks; with LoRA only their rows are trained and saved",

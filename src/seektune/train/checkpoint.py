@@ -33,7 +33,8 @@ def save(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
         files.before("write", aside / "trainable.safetensors")
         save_file(trained, aside / "trainable.safetensors")
         files.before("write", aside / "state.pt")
-        torch.save({"optimizer": optimizer.state_dict(), "random": random_state()}, aside / "state.pt")
+        with open(aside / "state.pt", "wb") as file:  # our own file: torch's would not say why a write failed
+            torch.save({"optimizer": optimizer.state_dict(), "random": random_state()}, file)
         digests = {name: files.sha256(aside / name) for name in ("trainable.safetensors", "state.pt")}
         files.write_json(aside / "checkpoint.json", {"format": FORMAT, "sha256": digests, **facts})
         look(aside, {name: tuple(value.shape) for name, value in trained.items()})

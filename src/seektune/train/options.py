@@ -49,7 +49,10 @@ class Train:
         check=at_least(1),
     )
     validate_every: int | None = option(
-        None, "steps between validations; the end is always validated", probe=Probe(1, "metrics"), check=at_least(1)
+        None,
+        "steps between validations; the end is always validated",
+        probe=Probe(1, "metrics", given={"data.valid.fraction": 0.4}),
+        check=at_least(1),
     )
     max_non_finite: int = option(
         5,

@@ -97,8 +97,10 @@ class Trainer:
                 if self._over:
                     break
             self._finish()
-        except OSError as error:
-            raise self._cannot_write(error) from error
+        except Exception as error:
+            if reason := files.refused_by_disk(error):
+                raise cannot_write(self.run, reason) from error
+            raise
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -113,6 +115,7 @@ class Trainer:
 
         None, where a run was killed before its first checkpoint: from the start, without the lines of that attempt.
         """
+        self.run.sweep()
         if path is None:
             self.run.truncate_after(0)
             return
@@ -122,6 +125,7 @@ class Trainer:
         self.precision.load_state_dict(facts["scale"])
         self.tally = Tally(**facts["tally"])
         self._saved = self.tally.step
+        checkpoint.rotate(path.parent, self.options.keep, self.tally.best_step)  # a kill may have come before that
         self.run.truncate_after(self.tally.step)
         self._tell("resume", checkpoint=path.name)
 
@@ -335,15 +339,6 @@ class Trainer:
             if reason and not self._stop:
                 self._stop = reason
 
-    def _cannot_write(self, error: OSError) -> RunFailedError:
-        """Where, why, what is safe, and how to go on."""
-        last = checkpoint.latest(self.run.path / "checkpoints")
-        kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
-        found = f"step {self.tally.step}: cannot write ({error.strerror or error}); {kept}"
-        return RunFailedError(
-            problem(str(self.run.path), found, fix=f"free some space, then: seektune train --resume {self.run.path}")
-        )
-
     def _catch_signals(self) -> dict[Any, Any]:
         """Ctrl-C and SIGTERM finish the step; a second Ctrl-C stops at once."""
 
@@ -355,6 +350,14 @@ class Trainer:
             return {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread
             return {}
+
+
+def cannot_write(run: Run, reason: str) -> RunFailedError:
+    """A disk that takes no more: where, why, what is safe, and how to go on."""
+    last = checkpoint.latest(run.checkpoints_folder)
+    kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
+    fix = f"make room, then: seektune train --resume {run.path}"
+    return RunFailedError(problem(str(run.path), f"cannot be written ({reason}); {kept}", fix=fix))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

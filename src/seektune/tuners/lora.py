@@ -41,6 +41,11 @@ class LoRA:
         factory=list,
     )
     rslora: bool = option(False, "scale by alpha / sqrt(rank) (arXiv:2312.03732)", probe=Probe(True))
+    merged: bool = option(
+        False,
+        "save the whole model with the update added, instead of the adapter",
+        probe=Probe(True, seen="file:model", scenario="run"),
+    )
     init: Literal["kaiming", "gaussian"] = option("kaiming", "how A starts; B starts at 0", probe=Probe("gaussian"))
 
     def apply(self, model: Any) -> torch.nn.Module:

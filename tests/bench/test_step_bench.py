@@ -1,0 +1,70 @@
+"""The benches stand on their feet: records, environment, ratios, and our own contender on a few records."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import _peers
+import _records
+import step
+
+
+def test_made_up_records_have_alpacas_lengths():
+    made = _records.alpaca_like(2000, 4096, seed=1)
+    lengths = np.array([len(ids) for ids, _ in made])
+    prompts = np.array([prompt for _, prompt in made])
+    assert (prompts < lengths).all()
+    assert 36 <= prompts.min() <= prompts.mean() <= 60
+    # the real ones: mean 194, quartiles 76, 157 and 293, longest 682
+    assert 160 < lengths.mean() < 230
+    assert np.percentile(lengths, 25) < 0.75 * np.median(lengths) < np.percentile(lengths, 75)
+    assert made == _records.alpaca_like(2000, 4096, seed=1)
+    assert made != _records.alpaca_like(2000, 4096, seed=2)
+
+
+def test_packed_rows_cut_no_record_and_hold_a_batch():
+    made = [([0] * 10, 1)] * 7 + [([0] * 90, 1)]
+    assert step.packed_length(made, batch_size=2) == 90
+    assert step.packed_length(made, batch_size=8) == 160
+
+
+def test_only_ours_gets_the_variables_that_we_set_for_ourselves(monkeypatch):
+    monkeypatch.setitem(os.environ, "GOMP_SPINCOUNT", "7")
+    ours, peer, same = (
+        step.environment_of(name, 3, same)
+        for name, same in (("seektune", False), ("trl padded", False), ("trl padded", True))
+    )
+    assert ours["GOMP_SPINCOUNT"] == same["GOMP_SPINCOUNT"] == "500"
+    assert "GOMP_SPINCOUNT" not in peer
+    assert ours["OMP_NUM_THREADS"] == peer["OMP_NUM_THREADS"] == "3"
+
+
+def test_ratios_are_over_each_peer_and_the_best():
+    def result(seconds, processor):
+        both = {"seconds": seconds, "processor_seconds": processor, "tokens": 100, "learnt_tokens": 50, "steps": 3}
+        return both | {"peak_memory_bytes": 1, "loss": 1.0}
+
+    slow, fast, ours = (step.summary([result(s, 2 * s), result(3 * s, 2 * s), result(2 * s, 2 * s)]) for s in (4, 2, 1))
+    assert ours["tokens_per_second"] == pytest.approx(50)
+    assert ours["best_tokens_per_second"] == pytest.approx(100)
+    found = step.ratios({"seektune": ours, "slow": slow, "fast": fast})
+    assert found["slow"]["tokens_per_second"] == pytest.approx(4)
+    assert found["best peer"]["who"] == "fast"
+    assert found["best peer"]["tokens_per_processor_second"] == pytest.approx(2)
+    assert step.ratios({"seektune": ours}) == {}
+
+
+def test_our_contender_trains_every_record_once_after_the_warm_up(tmp_path):
+    sequences = [([5, 6, 7, 8 + i], 1 + i) for i in range(3)]
+    job = {"shape": "tiny", "precision": "float32", "threads": 1, "batch_size": 2, "sequences": sequences}
+    found = _peers.ours(job, tmp_path)
+    assert found["tokens"] == 12
+    assert found["learnt_tokens"] == 6
+    assert found["steps"] == 2
+    assert found["seconds"] > 0
+    assert found["loss"] == pytest.approx(np.log(4096), rel=0.05)  # random weights know nothing

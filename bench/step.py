@@ -31,6 +31,7 @@ from _peers import SHAPES  # noqa: E402
 from _records import sequences  # noqa: E402
 
 from seektune import runtime  # noqa: E402
+from seektune.errors import InputError  # noqa: E402
 
 OURS = "seektune"
 TRL = ("trl padded", "trl padding-free", "trl packing")
@@ -39,14 +40,18 @@ PACKAGES = ("trl", "transformers", "peft", "accelerate", "torch")
 
 def main() -> int:
     options = arguments().parse_args()
-    if (missing := options.contenders) and (unknown := set(missing) - {OURS, *TRL}):
+    if unknown := set(options.contenders or ()) - {OURS, *TRL}:
         print(f"error: --contenders: unknown {sorted(unknown)[0]!r}; {', '.join((OURS, *TRL))}", file=sys.stderr)
         return 2
     contenders = options.contenders or [OURS, *TRL]
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
         contenders = [OURS]
-    tables = [measure(options, shape, contenders) for shape in options.shape or ["tiny", "llama-15m"]]
+    try:
+        tables = [measure(options, shape, contenders) for shape in options.shape or ["tiny", "llama-15m"]]
+    except (ValueError, InputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if options.json:
         facts = {
             "command": "python bench/step.py " + " ".join(sys.argv[1:]),

@@ -15,7 +15,11 @@ QUESTIONS = ["What is the name?", "名字是什么？", "Where is it?"]
 
 def conversations(path, count, shift=0):
     rows = [
-        {"instruction": QUESTIONS[i % 3], "input": f"It is {i + shift}.", "output": f"{i + shift} {'yes' if i % 2 else 'no'}"}
+        {
+            "instruction": QUESTIONS[i % 3],
+            "input": f"It is {i + shift}.",
+            "output": f"{i + shift} {'yes' if i % 2 else 'no'}",
+        }
         for i in range(count)
     ]
     path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
@@ -23,7 +27,9 @@ def conversations(path, count, shift=0):
 
 
 def labelled(path, count):
-    rows = [{"text": f"{'good' if i % 2 else 'bad'} thing {i}", "label": "up" if i % 2 else "down"} for i in range(count)]
+    rows = [
+        {"text": f"{'good' if i % 2 else 'bad'} thing {i}", "label": "up" if i % 2 else "down"} for i in range(count)
+    ]
     path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
     return path
 
@@ -40,7 +46,14 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-COMMON = ["train.steps=3", "train.epochs=null", "train.batch_size=4", "train.precision=float32", "require={}", "data.valid.fraction=0.25"]
+COMMON = [
+    "train.steps=3",
+    "train.epochs=null",
+    "train.batch_size=4",
+    "train.precision=float32",
+    "require={}",
+    "data.valid.fraction=0.25",
+]
 DATA = {"sft_lora": conversations, "sft_full": conversations, "classify": labelled, "pretrain": texts}
 
 
@@ -63,7 +76,17 @@ def assembly_recipe(story):
 def test_every_recipe_runs_and_its_folder_is_whole(here, story):
     run = run_of(here, story)
     assert run.status == "finished"
-    for name in ("recipe.yaml", "environment.json", "data.json", "plan.json", "metrics.jsonl", "events.jsonl", "report.json", "report.html", "model"):
+    for name in (
+        "recipe.yaml",
+        "environment.json",
+        "data.json",
+        "plan.json",
+        "metrics.jsonl",
+        "events.jsonl",
+        "report.json",
+        "report.html",
+        "model",
+    ):
         assert (run.path / name).exists(), name
     assert [line["step"] for line in run.metrics("train")] == [1, 2, 3]
     report = run.read("report.json")
@@ -89,7 +112,9 @@ def test_continue_starts_from_an_old_result(here):
     first = run_of(here, "sft_full")
     second = run_of(here, "sft_full", f"model={{continue: {first.path}}}", name="two")
     old, new = stored.read(first.path / "evaluation/after.jsonl"), stored.read(second.path / "evaluation/before.jsonl")
-    assert new.head["scores"]["perplexity"]["value"] == pytest.approx(old.head["scores"]["perplexity"]["value"], rel=1e-2)
+    assert new.head["scores"]["perplexity"]["value"] == pytest.approx(
+        old.head["scores"]["perplexity"]["value"], rel=1e-2
+    )
 
 
 def test_new_tokens_train_and_save_their_rows_only(here):
@@ -97,7 +122,11 @@ def test_new_tokens_train_and_save_their_rows_only(here):
     from safetensors import safe_open
 
     with safe_open(run.path / "model" / "adapter_model.safetensors", "pt") as opened:
-        rows = {name: opened.get_slice(name).get_shape() for name in opened.keys() if "token_adapter" in name or "embed" in name}  # noqa: SIM118
+        rows = {
+            name: opened.get_slice(name).get_shape()
+            for name in opened.keys()
+            if "token_adapter" in name or "embed" in name
+        }
     assert [shape[0] for shape in rows.values()] == [2]
 
 

@@ -14,7 +14,8 @@ from seektune.models import load
 from seektune.tuners.lora import LoRA
 
 RECORDS = [
-    {"messages": [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"It is {i}."}]} for i in range(6)
+    {"messages": [{"role": "user", "content": f"What is {i}?"}, {"role": "assistant", "content": f"It is {i}."}]}
+    for i in range(6)
 ]
 
 
@@ -78,7 +79,10 @@ def test_a_missing_shard_is_refused(saved):
 
 def test_a_value_that_is_not_finite_and_an_empty_tensor_are_named(tmp_path):
     save_file({"a": torch.tensor([1.0, float("nan")]), "b": torch.zeros(0)}, tmp_path / "model.safetensors")
-    assert proof.look(tmp_path) == ["model.safetensors: a holds values that are not finite", "model.safetensors: b is empty"]
+    assert proof.look(tmp_path) == [
+        "model.safetensors: a holds values that are not finite",
+        "model.safetensors: b is empty",
+    ]
 
 
 def test_an_adapter_proves_itself_on_its_base(tmp_path):

@@ -6,6 +6,7 @@ Reads a job (JSON) and writes what it found beside it: ids, logits and greedy an
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     Path(job["found"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def opened(folder: Path, job: dict):  # noqa: ANN201  (no annotation: transformers is imported inside)
+def opened(folder: Path, job: dict) -> Any:
     import transformers
 
     auto = transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
@@ -51,7 +52,7 @@ def opened(folder: Path, job: dict):  # noqa: ANN201  (no annotation: transforme
     return peft.PeftModel.from_pretrained(base, folder)
 
 
-def prompt_ids(tokenizer, conversation: dict) -> list[int]:  # noqa: ANN001
+def prompt_ids(tokenizer: Any, conversation: dict) -> list[int]:
     text = tokenizer.apply_chat_template(
         conversation["messages"], tools=conversation.get("tools"), add_generation_prompt=True, tokenize=False
     )

@@ -310,7 +310,14 @@ def _save(ready: Assembled, held: Run) -> dict[str, Any]:
         if recipe.objective.head == "lm":
             save_generation_config(aside, renderer)
         files.write_text(aside / "README.md", model_card(ready, held))
-        return merge | proof.prove(aside, model, renderer, *_sample(ready), classifier=recipe.objective.head == "classifier", precision=ready.precision)
+        return merge | proof.prove(
+            aside,
+            model,
+            renderer,
+            *_sample(ready),
+            classifier=recipe.objective.head == "classifier",
+            precision=ready.precision,
+        )
 
 
 def _merged(ready: Assembled) -> tuple[torch.nn.Module, dict[str, Any]]:

@@ -35,7 +35,9 @@ ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
 OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
-HOLES = 0.65  # idle memory between tensors in the C library's heap, as a share of the activations (measured: 0.3 to 1.1)
+HOLES = (
+    0.65  # idle memory between tensors in the C library's heap, as a share of the activations (measured: 0.3 to 1.1)
+)
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
 MICROBATCH_COST = 0.05  # speed that halving a micro-batch loses, about
@@ -307,7 +309,14 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
     logits = cost.logits_bytes(model, 1)
     holes = HOLES if on_cpu else 0.0
     return Needs(
-        weights, known[key], cost.work_of(model), logits, cost.stored_bytes(model), adapters.attached(model), process, holes
+        weights,
+        known[key],
+        cost.work_of(model),
+        logits,
+        cost.stored_bytes(model),
+        adapters.attached(model),
+        process,
+        holes,
     )
 
 

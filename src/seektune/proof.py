@@ -28,7 +28,10 @@ from .errors import RefusedError
 from .models import attention, forward, heads
 
 ANSWERS, MAX_NEW_TOKENS, SECONDS = 8, 64, 900
-EXACT, ROUNDED = 1e-3, 0.08  # largest difference of logits, relative to the largest: float32, and 16-bit weights or arithmetic
+EXACT, ROUNDED = (
+    1e-3,
+    0.08,
+)  # largest difference of logits, relative to the largest: float32, and 16-bit weights or arithmetic
 KL_BAR = 0.05  # mean, in nats, for 16 bit; a light perturbation of every weight is far above
 
 
@@ -61,11 +64,22 @@ def prove(
     ours, ours_answers = _ours(model, renderer, sample, classifier, precision)
     found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
     figures = _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
-    wrong_ids = sum(renderer.prompt_ids(p["messages"], p.get("tools")) != ids for p, ids in zip(sample.prompts, found["prompt_ids"], strict=True))
-    figures |= {"prompts": len(sample.prompts), "prompts_with_other_ids": wrong_ids, "foreign_process": found["foreign"]}
+    wrong_ids = sum(
+        renderer.prompt_ids(p["messages"], p.get("tools")) != ids
+        for p, ids in zip(sample.prompts, found["prompt_ids"], strict=True)
+    )
+    figures |= {
+        "prompts": len(sample.prompts),
+        "prompts_with_other_ids": wrong_ids,
+        "foreign_process": found["foreign"],
+    }
     if found["answers"]:
         same = [a == b for a, b in zip(ours_answers, found["answers"], strict=True)]
-        figures |= {"answers": len(same), "same_answers": sum(same), "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"])}
+        figures |= {
+            "answers": len(same),
+            "same_answers": sum(same),
+            "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"]),
+        }
     _judge(folder, figures, exact=precision == "float32" and _stored_exactly(folder))
     return figures
 
@@ -76,7 +90,9 @@ def look(folder: Path) -> list[str]:
     index = next(iter(folder.glob("*.safetensors.index.json")), None)
     if index is not None:
         listed = set(json.loads(index.read_text())["weight_map"].values())
-        problems += [f"{name}: named by {index.name}, but missing" for name in sorted(listed) if not (folder / name).exists()]
+        problems += [
+            f"{name}: named by {index.name}, but missing" for name in sorted(listed) if not (folder / name).exists()
+        ]
     shards = sorted(folder.glob("*.safetensors"))
     if not shards:
         problems.append("no safetensors file")
@@ -126,9 +142,15 @@ def _ours(
     model.eval()
     device = next(model.parameters()).device
     try:
-        with torch.no_grad(), Precision(precision, device.type).autocast() if precision != "float32" else contextlib.nullcontext():
+        with (
+            torch.no_grad(),
+            Precision(precision, device.type).autocast() if precision != "float32" else contextlib.nullcontext(),
+        ):
             if classifier:
-                logits = [forward.class_logits(model, collate([d], packed=False, device=device))[0].float().cpu() for d in sample.documents]
+                logits = [
+                    forward.class_logits(model, collate([d], packed=False, device=device))[0].float().cpu()
+                    for d in sample.documents
+                ]
             else:
                 logits = logits_of(model, sample.documents)
             asked = sample.prompts[:ANSWERS]
@@ -151,7 +173,7 @@ def _ask_a_stranger(
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     script = Path(__file__).with_name("_stranger.py")
     with tempfile.TemporaryDirectory() as place:
-        job = {
+        job: dict[str, Any] = {
             "folder": str(folder.absolute()), "classifier": classifier, "dtype": "float32" if precision == "float32" else "auto",
             "num_labels": getattr(model.config, "num_labels", None), "rows": heads.embedding_rows(model),
             "prompts": sample.prompts, "documents": [d.ids.tolist() for d in sample.documents], "answers": ANSWERS,
@@ -159,7 +181,10 @@ def _ask_a_stranger(
             "logits": f"{place}/logits.pt", "found": f"{place}/found.json",
         }  # fmt: skip
         Path(place, "job.json").write_text(json.dumps(job), encoding="utf-8")
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
         command = [sys.executable, "-I", "-W", "ignore", str(script), f"{place}/job.json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode != 0:
@@ -180,15 +205,27 @@ def _compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> di
         same += int((rows_a.argmax(-1) == rows_b.argmax(-1)).sum())
         count += len(rows_a)
     worst = max(differences)
-    return {"max_difference": worst, "relative_difference": worst / largest, "mean_kl": kl / count, "top1_agreement": same / count}
+    return {
+        "max_difference": worst,
+        "relative_difference": worst / largest,
+        "mean_kl": kl / count,
+        "top1_agreement": same / count,
+    }
 
 
 def _judge(folder: Path, figures: dict[str, Any], exact: bool) -> None:
     shown = f"largest difference of logits {figures['max_difference']:.3g} ({figures['relative_difference']:.2g} of the largest), mean KL {figures['mean_kl']:.3g}, top-1 agreement {figures['top1_agreement']:.3f}"
     if figures["prompts_with_other_ids"]:
-        raise RefusedError(f"{folder}: the saved template renders other ids in {figures['prompts_with_other_ids']} of {figures['prompts']} conversations; the model would be served with a template that it was not trained with")
+        raise RefusedError(
+            f"{folder}: the saved template renders other ids in {figures['prompts_with_other_ids']} of {figures['prompts']} conversations; the model would be served with a template that it was not trained with"
+        )
     above = figures["relative_difference"] > (EXACT if exact else ROUNDED)
-    if not figures["relative_difference"] >= 0 or (above and exact) or (above and figures["mean_kl"] > KL_BAR) or figures["mean_kl"] > 4 * KL_BAR:
+    if (
+        not figures["relative_difference"] >= 0
+        or (above and exact)
+        or (above and figures["mean_kl"] > KL_BAR)
+        or figures["mean_kl"] > 4 * KL_BAR
+    ):
         raise RefusedError(f"{folder}: the saved model does not give what the trained one gives: {shown}")
 
 

@@ -65,7 +65,7 @@ class Recipe:
             {"perplexity": "< 0"},
             "stop",
             scenario="run",
-            given={"data.valid.fraction": 0.4, "evaluate.0.kind": "perplexity"},
+            given={"data.valid.fraction": 0.4, "evaluate": [{"kind": "perplexity"}]},
         ),
         factory=dict,
     )

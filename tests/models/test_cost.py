@@ -146,7 +146,7 @@ def peak_of(run):
     return peak
 
 
-def measured_and_predicted(model.train(), architecture, precision, lengths, packed, checkpointing=False):
+def measured_and_predicted(model, architecture, precision, lengths, packed, checkpointing=False):
     arithmetic, aim = Precision(precision, "cpu"), objective(architecture)
     footprint, weights = cost.footprint_of(model, arithmetic, packed), cost.weights_of(model, precision)
     row = pack.collate(documents(lengths), packed=packed)

@@ -272,7 +272,7 @@ class Faults:
 
     def instant(self, what: str) -> None:
         if self.match not in what:
-            return
+            return None
         self.count += 1
         if self.log:
             self.seen.append(what.replace(self.under, ""))
@@ -303,7 +303,9 @@ def faults(wanted: dict[str, Any] | None) -> Iterator[None]:
     if wanted is None:
         yield
         return
-    if limit := wanted.get("longest_file"):  # bytes; the kernel ends the write that goes beyond, and may end the process
+    if limit := wanted.get(
+        "longest_file"
+    ):  # bytes; the kernel ends the write that goes beyond, and may end the process
         import resource
 
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if wanted["act"] == "kill" else signal.SIG_IGN)

@@ -133,7 +133,9 @@ def full_disk_problem(case: Case, folder: Path, fault: dict[str, Any], reason: s
     last = checkpoint.latest(folder / "run" / "checkpoints")
     kept = f"the last good checkpoint is {last.name}" if last else "there is no checkpoint yet"
     run = folder / "run"
-    line = f"RunFailedError: {run}: cannot be written ({reason}); {kept}; make room, then: seektune train --resume {run}"
+    line = (
+        f"RunFailedError: {run}: cannot be written ({reason}); {kept}; make room, then: seektune train --resume {run}"
+    )
     return case.difference(folder) if said == line else said
 
 

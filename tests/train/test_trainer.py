@@ -216,7 +216,7 @@ def test_half_precision_scales_the_loss_and_recovers_from_an_overflow(tmp_path):
 def test_a_batch_in_which_nothing_is_learnt_is_an_error(tmp_path):
     empty = [Document(np.arange(10, 20, dtype=np.int32), np.zeros(10, np.float32), i) for i in range(8)]
     made = trainer(tmp_path, documents=empty)
-    with pytest.raises(RunFailedError, match="no token of the batch is learnt"):
+    with pytest.raises(RunFailedError, match=r"no token of the batch is learnt"):
         made.fit()
 
 

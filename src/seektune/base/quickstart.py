@@ -1,6 +1,6 @@
 """`make quickstart`: writes the headlines, then runs recipes/quickstart.yaml by the same command that any user types.
 
-    python -m seektune.base.quickstart [--seed 17] [key=value ...]
+python -m seektune.base.quickstart [--seed 17] [key=value ...]
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def write(folder: Path, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m seektune.base.quickstart", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m seektune.base.quickstart", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--seed", type=int, default=17, help="of the headlines and of the training")
     options, settings = parser.parse_known_args()
     if not RECIPE.exists():

@@ -83,14 +83,18 @@ def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
 def decoder_head(model: torch.nn.Module) -> torch.nn.Module | None:
     """The `score` head of a decoder classifier (transformers' common one), or None for other classifiers."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return getattr(base, "score", None)
+    return getattr(_bare(model), "score", None)
 
 
 def backbone(model: Any) -> torch.nn.Module:
     """The model below its head: tokens in, hidden states (rows, time, hidden) first in what it gives."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = _bare(model)
     return getattr(base, base.base_model_prefix)
+
+
+def _bare(model: Any) -> Any:
+    """The model without the adapter around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def vocabulary(model: Any) -> int:
@@ -102,8 +106,7 @@ def vocabulary(model: Any) -> int:
 def _takes(model: torch.nn.Module, name: str) -> bool:
     import inspect
 
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
-    parameters = inspect.signature(base.forward).parameters
+    parameters = inspect.signature(_bare(model).forward).parameters
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 

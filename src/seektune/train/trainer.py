@@ -297,7 +297,8 @@ class Trainer:
         if math.isfinite(value) and (self.tally.best_loss is None or value < self.tally.best_loss):
             self.tally.best_loss, self.tally.best_step = value, step
             self.save()
-        self._tell("validation", loss=value, **metrics)
+        found: dict[str, Any] = {"loss": value, **metrics}
+        self._tell("validation", **found)
         return value
 
     def save(self) -> None:

@@ -124,7 +124,7 @@ def test_new_tokens_train_and_save_their_rows_only(here):
     with safe_open(run.path / "model" / "adapter_model.safetensors", "pt") as opened:
         rows = {
             name: opened.get_slice(name).get_shape()
-            for name in opened.keys()
+            for name in opened.keys()  # noqa: SIM118
             if "token_adapter" in name or "embed" in name
         }
     assert [shape[0] for shape in rows.values()] == [2]

@@ -248,6 +248,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
+        smaller=lambda: _would_fit(ready.plan),
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -271,12 +272,25 @@ class Bar:
             self.validation = f"valid {event.values['loss']:.3f}"
         elif event.name == "step" and self.bar is not None:
             self.bar.step(event.step, event.values["loss"], event.values["tokens_per_second"], self.validation)
-        elif event.name in ("out_of_memory", "non_finite", "alarm"):
+        elif event.name == "out_of_memory":
+            now = f"{event.values['microbatch']} at once from here on, with the same gradient"
+            console.warn(f"step {event.step + 1}: out of memory; half the micro-batch: {now}")
+        elif event.name in ("non_finite", "alarm"):
             console.warn(f"step {event.step}: {event.name}: {event.values}")
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _would_fit(predicted: plan.Plan) -> str:
+    """After memory did not suffice for one record: what the plan said, and two settings that need less."""
+    peak = predicted.peak_memory_bytes
+    less = predicted.smaller(int(0.8 * peak)) or predicted.smaller(peak - 1)
+    ways = [f"{s} ({console.size(s.peak_bytes)})" for s in less if set(s.changes) != {"train.microbatch"}][:2]
+    said = f"the plan said {console.size(peak)} of {console.size(predicted.limit_bytes)}"
+    fix = "would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it"
+    return f"{said}; {fix}"
 
 
 def measure(ready: Assembled, held: Run, when: str) -> dict[str, Any]:

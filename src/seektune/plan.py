@@ -320,13 +320,16 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
     )
 
 
-def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device) -> int:
-    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast."""
+def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device, limit: int | None = None) -> int:
+    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast.
+
+    `limit`: bytes that the process may hold in all, where not those of the machine.
+    """
     low, high = TOKENS.get(device.type, TOKENS["cpu"])
     half = {p.dtype for p in model.parameters() if not p.requires_grad}
     precision = str(next(iter(half), "torch.float32")).removeprefix("torch.")
     needs = needs_of(model, precision if precision in cost.BYTES else "float32", True)
-    room = memory_limit(device)
+    room = memory_limit(device) if limit is None else limit
     tokens = high
     while tokens > low:
         micro = Micro((512,) * (tokens // 512), tokens // 2)

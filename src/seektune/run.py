@@ -68,8 +68,10 @@ class Run:
             if fill is not None:
                 fill(cls(aside))
             os.rename(aside, path)  # refuses a folder that holds something, takes an empty one
-        except OSError as error:
+        except BaseException as error:
             shutil.rmtree(aside, ignore_errors=True)
+            if not isinstance(error, OSError):
+                raise
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and path.exists():
                 raise RecipeError(_taken(path)) from None
             raise RecipeError(_not_writable(root, name, error)) from None

@@ -163,12 +163,11 @@ def measured_and_predicted(model, architecture, precision, lengths, packed, chec
     return peak_of(step), footprint.kept(lengths, checkpointing) + at_once
 
 
-@pytest.mark.parametrize("lengths", [(100, 80, 60), (200, 300)], ids=["short", "long"])
 @pytest.mark.parametrize("architecture", zoo.ARCHITECTURES)
-def test_activations_are_as_measured_in_every_architecture(architecture, lengths):
+def test_activations_are_as_measured_in_every_architecture(architecture):
     model = zoo.tiny(architecture)
     packed = isolation.isolate(model).packed and architecture not in zoo.ENCODERS
-    measured, predicted = measured_and_predicted(model.train(), architecture, "float32", list(lengths), packed)
+    measured, predicted = measured_and_predicted(model.train(), architecture, "float32", [90, 200, 300], packed)
     assert predicted == pytest.approx(measured, rel=0.25)
 
 

@@ -30,9 +30,14 @@ def here(tmp_path: Path, model: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def expected(server: Server, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The result of the run that nothing interrupts."""
+def finished(server: Server, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupts; nobody writes into it."""
     folder = project(tmp_path_factory.mktemp("expected"), model)
     child = server.seektune("train", "numbers.yaml", folder=folder)
     assert child.wait() == 0, child.stderr
-    return result(folder / "runs" / "numbers")
+    return folder / "runs" / "numbers"
+
+
+@pytest.fixture(scope="session")
+def expected(finished: Path) -> dict[str, Any]:
+    return result(finished)

@@ -95,9 +95,9 @@ class Server:
 
 
 def picture(folder: Path) -> dict[str, str]:
-    """Every file and folder below with what it holds: equal pictures, nothing written."""
+    """Every file and folder below with what it holds: equal pictures, nothing written. Locks are no content."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(p for p in folder.rglob("*") if p.name != ".lock"):
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = f"-> {os.readlink(path)}"
@@ -145,6 +145,7 @@ def command(words: list[str], variables: dict[str, str]) -> int:
     from seektune import cli
 
     os.environ.update(variables)
+    sys.path.insert(0, os.getcwd())  # as `python -m seektune` has it
     return cli.main(words)
 
 
@@ -236,7 +237,7 @@ class Faults:
     rename and removal whether it was announced or not. A change that follows its announcement is no instant of its own.
     """
 
-    under: str
+    under: str = ""  # the beginning of a path as the program writes it
     at: int = 0  # 0 only counts
     act: str | int = "kill"
     only: tuple[str, ...] = ()  # announcements that count; all and all audit events where empty
@@ -286,10 +287,9 @@ class Faults:
             raise OSError(self.act, os.strerror(int(self.act)))
 
     def wait(self) -> None:
-        """Tell in a file that the instant has come, and go on when another one is there."""
-        folder = Path(self.under).parent
-        (folder / "waiting").touch()
-        while not (folder / "go").exists():
+        """Tell by a file in the current folder that the instant has come, and go on when another one is there."""
+        Path("waiting").touch()
+        while not Path("go").exists():
             time.sleep(0.005)
 
     def finish(self) -> None:

@@ -190,7 +190,7 @@ def test_the_command_killed_outside_of_training_goes_on(
     server: Server, here: Path, expected: dict[str, Any], instant: str
 ) -> None:
     run = here / "runs" / "numbers"
-    fault = {"under": "", "match": instant.format("runs/numbers"), "only": ["rename"], "at": 1}
+    fault = {"match": instant.format("runs/numbers"), "only": ["rename"], "at": 1}
     assert server.seektune("train", "numbers.yaml", folder=here, fault=fault).wait() == -signal.SIGKILL
     again = server.seektune("train", "--resume", str(run), folder=here)
     assert again.wait() == 0, again.stderr
@@ -200,14 +200,14 @@ def test_the_command_killed_outside_of_training_goes_on(
 
 @pytest.mark.parametrize("name", ["format.json", "recipe.yaml", "plan.json"])
 def test_the_command_killed_while_it_makes_the_run_folder_leaves_none(server: Server, here: Path, name: str) -> None:
-    fault = {"under": "", "match": name, "only": ["rename"], "at": 1}
+    fault = {"match": name, "only": ["rename"], "at": 1}
     assert server.seektune("train", "numbers.yaml", folder=here, fault=fault).wait() == -signal.SIGKILL
     assert not (here / "runs" / "numbers").exists()
     assert server.seektune("runs", folder=here).stdout == ""
 
 
 def test_a_full_disk_is_told_in_one_line(server: Server, here: Path, expected: dict[str, Any]) -> None:
-    fault = {"under": "", "match": "evaluation/after.jsonl", "only": ["write"], "at": 1, "act": errno.ENOSPC}
+    fault = {"match": "evaluation/after.jsonl", "only": ["write"], "at": 1, "act": errno.ENOSPC}
     child = server.seektune("train", "numbers.yaml", folder=here, fault=fault)
     assert child.wait() == 4
     assert child.stderr == (

@@ -13,10 +13,10 @@ from helpers import Child, Server, metrics, result
 
 def stopped_at(server: Server, here: Path, line: int) -> Child:
     """The command, waiting just before it writes this line of its metrics."""
-    fault = {"under": str(here / "runs" / "numbers"), "match": "metrics.jsonl", "only": ["append"]}
+    fault = {"match": "metrics.jsonl", "only": ["append"]}
     child = server.seektune("train", "numbers.yaml", folder=here, fault=fault | {"at": line, "act": "wait"})
     end = time.monotonic() + 100
-    while not (here / "runs" / "waiting").exists():
+    while not (here / "waiting").exists():
         assert time.monotonic() < end, child.stderr
         time.sleep(0.01)
     return child
@@ -34,7 +34,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
 ) -> None:
     child, run = stopped_at(server, here, 13), here / "runs" / "numbers"
     child.send(number)
-    (here / "runs" / "go").touch()
+    (here / "go").touch()
     assert child.wait() == 3
     assert child.stderr == (
         "error: stopped after step 13 and saved; go on with: seektune train --resume runs/numbers\n"
@@ -63,7 +63,7 @@ def test_a_second_ctrl_c_stops_at_once_and_nothing_is_lost(
 
 
 def test_ctrl_c_before_there_is_a_run_leaves_nothing(server: Server, here: Path) -> None:
-    fault = {"under": str(here / "runs"), "match": "format.json", "only": ["write"], "at": 1, "act": "interrupt"}
+    fault = {"match": "format.json", "only": ["write"], "at": 1, "act": "interrupt"}
     child = server.seektune("train", "numbers.yaml", folder=here, fault=fault)
     assert child.wait() == 130
     assert child.stderr == "\nerror: stopped\n"

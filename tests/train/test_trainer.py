@@ -191,7 +191,7 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch_and_the_same_numbers(tm
 
 def test_out_of_memory_with_one_record_says_what_would_help(tmp_path):
     made = trainer(tmp_path, objective=OutOfMemory(0))
-    with pytest.raises(RunFailedError, match="activation_checkpointing=true, or a smaller data.max_length"):
+    with pytest.raises(RunFailedError, match=r"activation_checkpointing=true, or a smaller data.max_length"):
         made.fit()
 
 

@@ -77,6 +77,7 @@ def prepare(
             labels=labels, cache=_sub(cache, "tokens"), show=show("tokenising"),
         )  # fmt: skip
 
+    _check_template(renderer, records)
     train_tokens = tokens(records)
     if len(train_tokens) == 0:
         raise DataError(
@@ -89,6 +90,12 @@ def prepare(
     valid_tokens = tokens(valid) if valid is not None else None
     prints = {"train": fingerprint(records)} | ({"valid": fingerprint(valid)} if valid is not None else {})
     return Prepared(renderer, records, valid, train_tokens, valid_tokens, labels, several, prints)
+
+
+def _check_template(renderer: Renderer, records: Records) -> None:
+    """Without a chat template no conversation can be rendered: told once, and not for each record."""
+    if renderer.template is None and (first := next((r for r in records if "messages" in r), None)):
+        renderer.text(first["messages"])
 
 
 def _sub(cache: Path | None, name: str) -> Path | None:

@@ -203,13 +203,14 @@ class Footprint:
 
     token: float  # of all layers together
     border: float  # per token: what goes from layer to layer, all that activation checkpointing keeps; of all layers
-    heaviest: float  # per token: the layer that keeps most
-    layers: int
+    by_layer: tuple[float, ...]  # per token
+    attending: int  # layers that look at pairs of tokens
     pair: float  # of the layers that see whole documents
     pair_near: float  # of the layers with a window, where the window does not bind
     pair_bound: float  # of the same where it binds; then all pairs of a packed row count, under one dense mask
     short: int | None  # pairs are kept of documents up to this length only; None: of all
     window: int | None
+    width: int  # bytes of a number in the arithmetic
     packed: bool
 
     def tokens(self, lengths: Sequence[int]) -> int:
@@ -219,6 +220,8 @@ class Footprint:
     def pairs(self, lengths: Sequence[int]) -> float:
         """Bytes that attention keeps per pair of tokens, of one micro-batch of documents of these lengths."""
         rows = list(lengths) if self.packed else [max(lengths, default=0)] * len(lengths)
+        if self.short is not None and not self.packed and len(set(lengths)) > 1:  # fused, under a mask for the padding
+            return float(self.attending * self.width * sum(n * n for n in rows))
         squares = sum(n * n for n in rows if self.short is None or n <= self.short)
         if self.window is None or max(rows, default=0) <= self.window:
             return (self.pair + self.pair_near) * squares
@@ -231,9 +234,18 @@ class Footprint:
         return self.border * tokens if checkpointing else self.token * tokens + self.pairs(lengths)
 
     def passing(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
-        """Bytes that the backward of the heaviest layer needs beside what is kept."""
-        layer, pairs = self.heaviest * self.tokens(lengths), self.pairs(lengths) / self.layers
-        return (1 + TEMPORARY / 2) * layer + 1.5 * pairs if checkpointing else TEMPORARY * layer + pairs
+        """Bytes that backward needs for a moment beside what is kept, in the layer where that is most."""
+        tokens, pairs = self.tokens(lengths), self.pairs(lengths) / self.layers
+        if checkpointing:
+            return (1 + TEMPORARY / 2) * max(self.by_layer) * tokens + 1.5 * pairs
+        most, freed = 0.0, 0.0
+        for layer in reversed(self.by_layer):  # what later layers kept is free by then
+            most, freed = max(most, TEMPORARY * layer - freed), freed + layer
+        return most * tokens + pairs
+
+    @property
+    def layers(self) -> int:
+        return len(self.by_layer)
 
 
 def logits_bytes(model: Any, learnt: int) -> int:
@@ -266,13 +278,14 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     return Footprint(
         token=sum(linear) + max(outside, 0.0),
         border=two.border / (2 * length),
-        heaviest=max(linear),
-        layers=len(linear),
+        by_layer=tuple(linear),
+        attending=len(linear) - kinds.count("linear_attention"),
         pair=sum(quadratic) - pair_near,
         pair_near=pair_near,
         pair_bound=float(sum(near) * BYTES[precision.name]) if plain else pair_near,
         short=attention.SHORT if plain else None,
         window=window,
+        width=BYTES[precision.name],
         packed=packed,
     )
 
@@ -377,10 +390,9 @@ def _window(config: Any) -> int | None:
 
 
 def _plain(model: Any, config: Any) -> bool:
-    """Whether long documents reach a fused kernel, which keeps no pairs: our attention on a CPU, without soft cap or sinks,
-    keys as wide as values. (On other devices pairs are not kept of short documents either, and the trial has seen that.)"""
-    named = getattr(heads.base_of(model).config, "_attn_implementation", "") == attention.NAME
+    """Whether long documents reach a fused kernel, which keeps no pairs: no soft cap, no sinks, keys as wide as values."""
+    fused = getattr(heads.base_of(model).config, "_attn_implementation", "") in (attention.NAME, "sdpa")
     sinks = any(name.endswith("sinks") for name, _ in model.named_parameters())
     narrow = getattr(config, "v_head_dim", None) not in (None, _key_width(config))
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    return named and not (sinks or narrow or capped)
+    return fused and not (sinks or narrow or capped)

@@ -19,10 +19,14 @@ def main() -> None:
     torch.set_num_threads(job["threads"])
     folder = Path(job["folder"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = opened(folder, job).eval()
-    found: dict = {"prompt_ids": [prompt_ids(tokenizer, one) for one in job["prompts"]], "answers": [], "stopped": []}
+    model, found = opened(folder, job)
+    model.eval()
+    found |= {"prompt_ids": [prompt_ids(tokenizer, one) for one in job["prompts"]], "answers": [], "stopped": []}
+    found["text_ids"] = [tokenizer(text, pair)["input_ids"] for text, pair in job["texts"]]
     with torch.no_grad():
         logits = [model(input_ids=torch.tensor([ids])).logits[0].float() for ids in job["documents"]]
+        if job["places"]:
+            logits = [one[at].clone() for one, at in zip(logits, job["places"], strict=True)]
         for ids in found["prompt_ids"][: job["answers"]]:
             made = model.generate(torch.tensor([ids]), max_new_tokens=job["max_new_tokens"], do_sample=False)
             answer = made[0, len(ids) :].tolist()
@@ -32,24 +36,31 @@ def main() -> None:
             found["stopped"].append(stopped)
             found["answers"].append(answer[:-1] if stopped else answer)
     torch.save(logits, job["logits"])
-    found["foreign"] = "seektune" not in sys.modules
+    found["foreign"] = not any(name.partition(".")[0] == "seektune" for name in sys.modules)
     Path(job["found"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def opened(folder: Path, job: dict) -> Any:
+def opened(folder: Path, job: dict):  # noqa: ANN201  (no annotation: transformers is imported inside)
+    """The model, and the names of tensors that its files lack or have too many."""
     import transformers
 
     auto = transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
     if not (folder / "adapter_config.json").exists():
-        return auto.from_pretrained(folder, dtype=job["dtype"])
+        model, report = auto.from_pretrained(folder, dtype=job["dtype"], output_loading_info=True)
+        return model, {"missing": sorted(report["missing_keys"]), "unexpected": sorted(report["unexpected_keys"])}
     import peft
+    from safetensors import safe_open
 
     named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
     more = {"num_labels": job["num_labels"]} if job["classifier"] else {}
     base = auto.from_pretrained(named, dtype=job["dtype"], **more)
     if job["rows"] > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(job["rows"], mean_resizing=False)
-    return peft.PeftModel.from_pretrained(base, folder)
+    model = peft.PeftModel.from_pretrained(base, folder)
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        held = set(file.keys())
+    wanted = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
+    return model, {"missing": sorted(wanted - held), "unexpected": sorted(held - wanted)}
 
 
 def prompt_ids(tokenizer: Any, conversation: dict) -> list[int]:

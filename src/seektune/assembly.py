@@ -76,7 +76,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     doctor.check_data(recipe, data)
     seed_everything(recipe.seed)
     precision = (decided or {}).get("precision") or _precision(recipe.train.precision, device)
-    model = _open(recipe, data, device, precision)
+    model = _open(recipe, data, device)
     if recipe.model.new_tokens:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
     model = recipe.tuner.apply(model)
@@ -127,12 +127,11 @@ def _precision(asked: str, device: torch.device) -> str:
     return runtime.fast_precision(device.type)
 
 
-def _open(recipe: Recipe, data: Prepared, device: torch.device, precision: str) -> torch.nn.Module:
-    dtype = precision if recipe.model.dtype == "auto" else recipe.model.dtype
+def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Module:
+    """In the type in which it is stored, or the recipe's; `prepare_dtypes` follows once it is known what is trained."""
     return load.open_model(
-        recipe.model, head=recipe.objective.head, labels=data.labels, several=data.several,
-        device=device, dtype=dtype, trainable=True,
-    )  # fmt: skip
+        recipe.model, head=recipe.objective.head, labels=data.labels, several=data.several, device=device, trainable=True
+    )
 
 
 def _layout(

@@ -1,7 +1,7 @@
 """Every artefact proves itself: reopened by a stranger (`_stranger.py`: transformers and peft, no seektune) and compared.
 
-What must agree: the ids that the template gives, the logits of held-out documents. What is told besides: whether greedy
-answers are the same, and the share that stops by itself. Raises RefusedError with the figures.
+What must agree: every tensor in the files, the ids that tokenizer and template give, the logits of held-out documents. What
+is told besides: whether greedy answers are the same, and the share that stops by itself. RefusedError holds the figures.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from .data.chat import Renderer
 from .data.pack import collate
 from .engine.engine import Engine
 from .errors import RefusedError
-from .models import attention, forward, heads
+from .models import adapters, attention, forward, heads
 
 ANSWERS, MAX_NEW_TOKENS, SECONDS = 8, 64, 900
+LONGEST = 512  # tokens of a document that are run
+VALUES = 1 << 26  # logits that are held and compared in all: large vocabularies are looked at in fewer places
 EXACT, ROUNDED = (
     1e-3,
     0.08,
@@ -37,9 +39,12 @@ KL_BAR = 0.05  # mean, in nats, for 16 bit; a light perturbation of every weight
 
 @dataclass
 class Sample:
-    """What both sides are shown: conversations without their last answer, and whole documents."""
+    """What both sides are shown: conversations without their last answer, other texts, and whole documents."""
 
-    prompts: list[Record]
+    prompts: list[Record]  # messages as a template is given them
+    prompt_ids: list[list[int]]  # as we render them
+    texts: list[tuple[str, str | None]]
+    text_ids: list[list[int]]
     documents: list[Document]
 
 
@@ -60,26 +65,16 @@ def prove(
     problems = look(folder)
     if problems:
         raise RefusedError(f"{folder}: the saved model is not whole: " + "; ".join(problems[:5]))
-    sample = Sample([] if classifier else _prompts(records), list(documents))
+    figures = compare_weights(folder, model)
+    sample = _sample(renderer, records, documents, classifier)
     ours, ours_answers = _ours(model, renderer, sample, classifier, precision)
     found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
-    figures = _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
-    wrong_ids = sum(
-        renderer.prompt_ids(p["messages"], p.get("tools")) != ids
-        for p, ids in zip(sample.prompts, found["prompt_ids"], strict=True)
-    )
-    figures |= {
-        "prompts": len(sample.prompts),
-        "prompts_with_other_ids": wrong_ids,
-        "foreign_process": found["foreign"],
-    }
+    _refuse_other_ids(folder, sample, found)
+    figures |= _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
+    figures |= {"prompts": len(sample.prompts) + len(sample.texts), "prompts_with_other_ids": 0, "foreign_process": found["foreign"]}
     if found["answers"]:
         same = [a == b for a, b in zip(ours_answers, found["answers"], strict=True)]
-        figures |= {
-            "answers": len(same),
-            "same_answers": sum(same),
-            "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"]),
-        }
+        figures |= {"answers": len(same), "same_answers": sum(same), "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"])}
     _judge(folder, figures, exact=precision == "float32" and _stored_exactly(folder))
     return figures
 
@@ -110,27 +105,81 @@ def look(folder: Path) -> list[str]:
     return problems
 
 
+def compare_weights(folder: Path, model: torch.nn.Module) -> dict[str, Any]:
+    """Every tensor in the files against the model in memory, rounded to the type of the file: they must be the same bits.
+
+    Tensors that transformers writes under other names than the model has (fused experts of some architectures) are left to
+    the comparison of logits. Returns {"weights", "weights_compared"}; raises RefusedError naming what differs.
+    """
+    ours, wrong, names, known = _state(model), [], set[str](), set[str]()
+    for shard in sorted(folder.glob("*.safetensors")):
+        with safe_open(shard, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                names.add(name)
+                if name not in ours:
+                    continue
+                known.add(name)
+                saved, held = opened.get_tensor(name), ours[name].detach().cpu()
+                if saved.shape != held.shape:
+                    wrong.append(f"{name} has shape {list(saved.shape)} in {shard.name}, {list(held.shape)} in memory")
+                elif not torch.equal(saved, held.to(saved.dtype)):
+                    wrong.append(f"{name} in {shard.name} differs from the trained one")
+    if known == names:  # no renaming: then nothing may be left out but what is stored under another name (tied)
+        stored = {ours[name].data_ptr() for name in known}
+        wrong += [f"{name} is in no file" for name in ours.keys() - known if ours[name].data_ptr() not in stored]
+    if wrong:
+        raise RefusedError(f"{folder}: the saved weights are not the trained ones: " + "; ".join(sorted(wrong)[:5]))
+    return {"weights": len(names), "weights_compared": len(known)}
+
+
+def _state(model: Any) -> dict[str, torch.Tensor]:
+    """What a saved folder has to hold, by name: the adapter where one is attached, else the whole model."""
+    if not adapters.attached(model):
+        return model.state_dict()
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(model, save_embedding_layers=False)
+
+
 def logits_of(model: torch.nn.Module, documents: Sequence[Document]) -> list[torch.Tensor]:
-    """(time, vocabulary) float32 of each document, alone."""
-    return [_logits(model, document) for document in documents]
+    """(places, vocabulary) float32 of each document, alone, at the places that `places` names."""
+    return [_logits(model, d, at) for d, at in zip(documents, places(model, documents), strict=True)]
+
+
+def places(model: torch.nn.Module, documents: Sequence[Document]) -> list[list[int]]:
+    """The tokens of each document whose logits are compared: all of the first `LONGEST`, or as many as `VALUES` allows."""
+    each = max(2, VALUES // max(1, len(documents) * heads.embedding_rows(model)))
+    lengths = [min(len(d), LONGEST) for d in documents]
+    return [sorted({round(i) for i in torch.linspace(0, n - 1, min(n, each)).tolist()}) for n in lengths]
 
 
 def prove_merge(unmerged: Sequence[torch.Tensor], merged: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Logits of a merged adapter against those of the unmerged one, same documents. Raises RefusedError above the 16-bit bar."""
     figures = _compare(unmerged, merged)
-    _judge(Path("merged adapter"), figures | {"prompts_with_other_ids": 0}, exact=False)
+    _judge(Path("merged adapter"), figures, exact=False)
     return figures
 
 
-def _prompts(records: Sequence[Record]) -> list[Record]:
-    """The conversations before their last answer."""
-    prompts = []
+def _sample(renderer: Renderer, records: Sequence[Record], documents: Sequence[Document], classifier: bool) -> Sample:
+    prompts, prompt_ids, texts, text_ids = [], [], [], []
     for record in records:
-        messages = record.get("messages") or []
-        last = next((i for i in range(len(messages) - 1, 0, -1) if messages[i]["role"] == "assistant"), None)
-        if last is not None:
-            prompts.append({"messages": messages[:last], "tools": record.get("tools")})
-    return prompts
+        messages, tools = _prompt(record), record.get("tools") or None
+        if messages:
+            prompts.append({"messages": renderer.prepared(messages, tools), "tools": tools})
+            prompt_ids.append(renderer.prompt_ids(messages, tools))
+        elif classifier:
+            texts.append((record["text"], record.get("text_pair")))
+            text_ids.append(renderer.classifier_ids(*texts[-1])[0])
+        elif "text" in record:
+            texts.append((record["text"], None))
+            text_ids.append([int(token) for token in renderer.documents({"text": record["text"]})[0].ids])
+    return Sample(prompts, prompt_ids, texts, text_ids, list(documents))
+
+
+def _prompt(record: Record) -> list[dict[str, Any]]:
+    """The messages before the last answer; [] where there are none."""
+    messages = record.get("messages") or []
+    return messages[: next((i for i in range(len(messages) - 1, 0, -1) if messages[i]["role"] == "assistant"), 0)]
 
 
 def _ours(
@@ -161,11 +210,11 @@ def _ours(
 
 
 @torch.no_grad()
-def _logits(model: torch.nn.Module, document: Document) -> torch.Tensor:
+def _logits(model: torch.nn.Module, document: Document, at: list[int]) -> torch.Tensor:
     attention.clear()
     device = next(model.parameters()).device
-    ids = torch.as_tensor(document.ids, dtype=torch.long, device=device)[None]
-    return model(input_ids=ids, use_cache=False).logits[0].float().cpu()
+    ids = torch.as_tensor(document.ids[:LONGEST], dtype=torch.long, device=device)[None]
+    return model(input_ids=ids, use_cache=False).logits[0, at].float().cpu()
 
 
 def _ask_a_stranger(
@@ -176,7 +225,9 @@ def _ask_a_stranger(
         job: dict[str, Any] = {
             "folder": str(folder.absolute()), "classifier": classifier, "dtype": "float32" if precision == "float32" else "auto",
             "num_labels": getattr(model.config, "num_labels", None), "rows": heads.embedding_rows(model),
-            "prompts": sample.prompts, "documents": [d.ids.tolist() for d in sample.documents], "answers": ANSWERS,
+            "prompts": sample.prompts, "texts": sample.texts, "answers": ANSWERS,
+            "documents": [(d.ids if classifier else d.ids[:LONGEST]).tolist() for d in sample.documents],
+            "places": [] if classifier else places(model, sample.documents),
             "max_new_tokens": MAX_NEW_TOKENS, "threads": torch.get_num_threads(),
             "logits": f"{place}/logits.pt", "found": f"{place}/found.json",
         }  # fmt: skip
@@ -186,11 +237,34 @@ def _ask_a_stranger(
             "TRANSFORMERS_VERBOSITY": "error",
         }
         command = [sys.executable, "-I", "-W", "ignore", str(script), f"{place}/job.json"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise RefusedError(f"{folder}: unproved: plain transformers had not opened and run the saved model after {SECONDS} s") from None
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RefusedError(f"{folder}: plain transformers cannot open or run the saved model: {last}")
         return json.loads(Path(job["found"]).read_text()), torch.load(job["logits"], weights_only=True)
+
+
+def _refuse_other_ids(folder: Path, sample: Sample, found: dict[str, Any]) -> None:
+    """Raises RefusedError where the stranger's tensors or ids are others, or where it was no stranger."""
+    if not found["foreign"]:
+        raise RefusedError(f"{folder}: unproved: the process that should know nothing of seektune had it loaded")
+    names = [f"{name} is missing" for name in found["missing"]] + [f"{name} has no place in the model" for name in found["unexpected"]]
+    if names:
+        raise RefusedError(f"{folder}: the files do not fit the model that plain transformers makes of them: " + "; ".join(names[:5]))
+    wrong = sum(ours != theirs for ours, theirs in zip(sample.prompt_ids, found["prompt_ids"], strict=True))
+    if wrong:
+        raise RefusedError(f"{folder}: the saved template renders other ids in {wrong} of {len(sample.prompts)} conversations; the model would be served with a template that it was not trained with")
+    wrong = sum(not _same_text(*pair) for pair in zip(sample.text_ids, found["text_ids"], strict=True))
+    if wrong:
+        raise RefusedError(f"{folder}: the saved tokenizer gives other ids for {wrong} of {len(sample.texts)} texts than training had")
+
+
+def _same_text(ours: list[int], theirs: list[int]) -> bool:
+    """Equal, or equal but for the end of text, which training adds and not every tokenizer does."""
+    return ours == theirs or (len(ours) == len(theirs) + 1 and ours[:-1] == theirs)
 
 
 def _compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -215,10 +289,6 @@ def _compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> di
 
 def _judge(folder: Path, figures: dict[str, Any], exact: bool) -> None:
     shown = f"largest difference of logits {figures['max_difference']:.3g} ({figures['relative_difference']:.2g} of the largest), mean KL {figures['mean_kl']:.3g}, top-1 agreement {figures['top1_agreement']:.3f}"
-    if figures["prompts_with_other_ids"]:
-        raise RefusedError(
-            f"{folder}: the saved template renders other ids in {figures['prompts_with_other_ids']} of {figures['prompts']} conversations; the model would be served with a template that it was not trained with"
-        )
     above = figures["relative_difference"] > (EXACT if exact else ROUNDED)
     if (
         not figures["relative_difference"] >= 0

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,12 @@ class Child:
     @property
     def stdout(self) -> str:
         return self.output.with_suffix(".out").read_text(encoding="utf-8")
+
+    @property
+    def said(self) -> str:
+        """stderr without the lines of progress, which come by the clock."""
+        lines = self.stderr.splitlines(keepends=True)
+        return "".join(line for line in lines if not re.match(r"step \d+/\d+ · |[a-z ]+\d+[,\d]*/\d", line))
 
     @property
     def stderr(self) -> str:

@@ -52,9 +52,9 @@ def own_model(here: Path) -> Path:
     return here / "model"
 
 
-def put(path: Path, **values: Any) -> None:
+def edit(file: Path, /, **values: Any) -> None:
     """Replace values of a JSON object."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def rewrite(here: Path, *pairs: tuple[str, str]) -> None:
@@ -68,7 +68,7 @@ def rewrite(here: Path, *pairs: tuple[str, str]) -> None:
 
 # ---- data ----
 
-BROKEN = "broken JSON: Expecting value at column 1; expected one JSON object a line; correct or delete it"
+BROKEN = "broken JSON: Expecting value at column 17; expected one JSON object a line; correct or delete it"
 NO_OUTPUT = "`output` is missing; expected instruction and output (and input, history, system); found instruction"
 RAGGED = "expected 2 as in the header (instruction, output); put cells that hold the delimiter in quotes"
 UNFIT = "expected at most 1 % (data.allow_dropped); correct them, or set data.allow_dropped"
@@ -76,7 +76,7 @@ UNFIT = "expected at most 1 % (data.allow_dropped); correct them, or set data.al
 
 @bad(f"{{here}}/train.jsonl:7312: {BROKEN}")
 def broken_json_in_line_7312(here: Path) -> list[str]:
-    records(here, 8000, line_7312="{'instruction': 'Which?'")
+    records(here, 8000, line_7312='{"instruction": Which?}')
     return []
 
 
@@ -124,14 +124,15 @@ def a_folder_without_config(here: Path) -> list[str]:
 
 
 @bad(
-    "{here}/model: model.layers.0.self_attn.k_proj.bias: shape [16] in the file; expected [8] by config.json",
-    "{here}/model: model.layers.0.self_attn.k_proj.weight: shape [16, 32] in the file; expected [8, 32] by config.json",
-    "{here}/model: model.layers.0.self_attn.v_proj.bias: shape [16] in the file; expected [8] by config.json",
-    "{here}/model: model.layers.0.self_attn.v_proj.weight: shape [16, 32] in the file; expected [8, 32] by config.json",
-    "{here}/model: model.layers.1.input_layernorm.weight: in the files, but config.json has no place for it",
+    *(
+        f"{{here}}/model: model.layers.{layer}.self_attn.{name}: shape {[16, *more]} in the file; "
+        f"expected {[8, *more]} by config.json"
+        for layer in range(3)
+        for name, more in (("k_proj.bias", []), ("k_proj.weight", [32]), ("v_proj.bias", []), ("v_proj.weight", [32]))
+    )
 )
 def weights_that_do_not_fit_the_config(here: Path) -> list[str]:
-    put(own_model(here) / "config.json", num_key_value_heads=1, num_hidden_layers=1, layer_types=["full_attention"])
+    edit(own_model(here) / "config.json", num_key_value_heads=1)
     return []
 
 
@@ -232,7 +233,7 @@ def refused(server: Server, here: Path, words: list[str], expected: str, **fault
     before = picture(here)
     child = server.seektune(*words, folder=here, fault=fault or None)
     code = child.wait()
-    assert child.stderr == expected
+    assert child.said == expected
     assert code == 2
     assert picture(here) == before
 
@@ -269,7 +270,7 @@ def test_an_adapter_on_the_wrong_base(server: Server, after: Path, model: Path) 
     other = zoo.tiny_folder(after / "other", "qwen2", seed=1)
     shutil.copytree(after / "runs" / "numbers" / "model", after / "adapter")
     noted = json.loads((after / "adapter" / "base.json").read_text())
-    put(after / "adapter" / "base.json", path=str(other))
+    edit(after / "adapter" / "base.json", path=str(other))
     before = picture(after)
     child = server.seektune("train", "numbers.yaml", "name=next", "model.path=adapter", folder=after)
     assert child.wait() == 2
@@ -283,7 +284,7 @@ def test_an_adapter_on_the_wrong_base(server: Server, after: Path, model: Path) 
 
 def test_a_checkpoint_of_an_older_format(server: Server, after: Path) -> None:
     checkpoint = Path("runs/numbers/checkpoints/step-000040")
-    put(after / checkpoint / "checkpoint.json", format=0)
+    edit(after / checkpoint / "checkpoint.json", format=0)
     expected = (
         f"error: {checkpoint}: checkpoint format 0; expected format 1; resume with the version of seektune that wrote "
         "it (environment.json names it)\n"
@@ -292,7 +293,7 @@ def test_a_checkpoint_of_an_older_format(server: Server, after: Path) -> None:
 
 
 def test_a_run_of_an_older_format(server: Server, after: Path) -> None:
-    put(after / "runs" / "numbers" / "format.json", format=0)
+    edit(after / "runs" / "numbers" / "format.json", format=0)
     expected = (
         "error: runs/numbers: written in an older format (0); expected format 1; read it with the seektune that wrote "
         "it, or train again under another name\n"
@@ -379,7 +380,7 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(server: Server, here: P
     rewrite(here, ("objective: sft", "objective: {kind: 'small_memory:Small', most: 2}"))
     child = server.seektune("train", "numbers.yaml", folder=here)
     assert child.wait() == 0, child.stderr
-    assert child.stderr == (
+    assert child.said == (
         "warning: step 2: out of memory; half the micro-batch: 2 at once from here on, with the same gradient\n"
     )
     losses = [line["loss"] for line in Run(here / "runs" / "numbers").metrics("train")]
@@ -388,6 +389,7 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(server: Server, here: P
 
 def test_out_of_memory_with_one_record_says_what_would_fit(server: Server, here: Path) -> None:
     (here / "small_memory.py").write_text(SMALL_MEMORY)
+    records(here, 30, line_9=json.dumps({"instruction": "Which?", "output": " and ".join(map(str, range(300)))}))
     rewrite(here, ("objective: sft", "objective: {kind: 'small_memory:Small', most: 0}"))
     child = server.seektune("train", "numbers.yaml", folder=here)
     assert child.wait() == 4

@@ -210,7 +210,7 @@ def test_a_full_disk_is_told_in_one_line(server: Server, here: Path, expected: d
     fault = {"match": "evaluation/after.jsonl", "only": ["write"], "at": 1, "act": errno.ENOSPC}
     child = server.seektune("train", "numbers.yaml", folder=here, fault=fault)
     assert child.wait() == 4
-    assert child.stderr == (
+    assert child.said == (
         "error: runs/numbers: cannot be written (No space left on device); the last good checkpoint is step-000040; "
         "make room, then: seektune train --resume runs/numbers\n"
     )

@@ -36,7 +36,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     child.send(number)
     (here / "go").touch()
     assert child.wait() == 3
-    assert child.stderr == (
+    assert child.said == (
         "error: stopped after step 13 and saved; go on with: seektune train --resume runs/numbers\n"
     )
     assert [line["step"] for line in metrics(run)] == list(range(1, 14))
@@ -55,7 +55,7 @@ def test_a_second_ctrl_c_stops_at_once_and_nothing_is_lost(
     time.sleep(0.2)
     child.send(signal.SIGINT)
     assert child.wait() == 3
-    assert child.stderr == "error: stopped; go on with: seektune train --resume runs/numbers\n"
+    assert child.said == "error: stopped; go on with: seektune train --resume runs/numbers\n"
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000010"]
     again = server.seektune("train", "--resume", "runs/numbers", folder=here)
     assert again.wait() == 0, again.stderr
@@ -66,5 +66,5 @@ def test_ctrl_c_before_there_is_a_run_leaves_nothing(server: Server, here: Path)
     fault = {"match": "format.json", "only": ["write"], "at": 1, "act": "interrupt"}
     child = server.seektune("train", "numbers.yaml", folder=here, fault=fault)
     assert child.wait() == 130
-    assert child.stderr == "\nerror: stopped\n"
+    assert child.said == "\nerror: stopped\n"
     assert list((here / "runs").iterdir()) == []

@@ -230,7 +230,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "before", full)
-    with pytest.raises(RunFailedError, match=r"No space left on device.*step-000002; free some space"):
+    with pytest.raises(RunFailedError, match=r"No space left on device.*step-000002; make room"):
         made.fit()
     assert [p.name for p in checkpoint.every(made.run.checkpoints_folder)] == ["step-000002"]
 

@@ -123,6 +123,10 @@ class Renderer:
         source = self._source(tools)
         return template.render(source, self._prepared(messages, source), tools, self.special, generation_prompt)
 
+    def prepared(self, messages: Sequence[Message], tools: list[Any] | None = None) -> list[Message]:
+        """The messages as the template is given them; plain transformers, given the same, must render the same."""
+        return self._prepared(messages, self._source(tools))
+
     def prompt_ids(self, messages: Sequence[Message], tools: list[Any] | None = None) -> list[int]:
         """Exactly what inference feeds before an answer."""
         return self.encode(self.text(messages, tools, generation_prompt=True))

@@ -17,14 +17,14 @@ test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/developer
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/developer
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench docs
+	$(BIN)/ruff check --fix src tests bench docs
 
 slow: $(VENV)/developer
 	$(BIN)/python -m pytest -m slow

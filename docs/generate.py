@@ -131,7 +131,7 @@ def figure(words: dict[str, str], argument: str) -> str:
     if isinstance(found, dict):
         return "\n".join(["| task | right |", "|---|---|", *(f"| {key} | {value} |" for key, value in found.items())])
     if isinstance(found, float):
-        return f"{found:,.3f}" if abs(found) < 100 else f"{found:,.0f}"
+        return f"{found:,.3f}".rstrip("0").rstrip(".") if abs(found) < 100 else f"{found:,.0f}"
     return f"{found:,}" if isinstance(found, int) else str(found)
 
 

@@ -118,7 +118,9 @@ def test_no_micro_batch_of_an_epoch_needs_more_than_the_plan_says(rows, records)
         micros = pack.cut(batch.documents, records=records, tokens=None if records else 512, rows=rows)
         count += len(micros)
         several = any(len(step) > 1 for step in found.setup.draws())
-        worst = max(worst, *(needs.peak(plan.Micro(m.lengths, int(m.weights.count_nonzero())), False, several) for m in micros))
+        worst = max(
+            worst, *(needs.peak(plan.Micro(m.lengths, int(m.weights.count_nonzero())), False, several) for m in micros)
+        )
     fixed = needs.peak(plan.Micro((), 0), False, True)
     assert worst - fixed <= 1.15 * (found.peak_memory_bytes - fixed)  # another shuffle than the one that was drawn
     assert count == pytest.approx(found.microbatches * source.batches_per_epoch() / found.steps, rel=0.2)
@@ -199,14 +201,18 @@ def test_the_fastest_of_two_counts():
     assert plan.fastest(lambda: time.sleep(next(naps))) < 0.04
 
 
-@pytest.mark.parametrize(("rows", "records", "unit"), [("packed", None, 1), ("packed", 3, 1), ("padded", None, 1), ("packed", None, 2)])
+@pytest.mark.parametrize(
+    ("rows", "records", "unit"), [("packed", None, 1), ("packed", 3, 1), ("padded", None, 1), ("packed", None, 2)]
+)
 def test_the_longest_micro_batch_is_one_that_the_trainer_would_make(rows, records, unit):
     lengths = lengths_of(64)
     setup = plan_of(model_of(), tokens_of(lengths), rows=rows, records=records, unit=unit).setup
     chosen = plan.longest_micro(setup)
     assert int(np.argmax(lengths)) in chosen
     assert len(chosen) % unit == 0
-    assert all(chosen[i] % unit == 0 and chosen[i + 1] == chosen[i] + 1 for i in range(0, len(chosen), unit) if unit > 1)
+    assert all(
+        chosen[i] % unit == 0 and chosen[i + 1] == chosen[i] + 1 for i in range(0, len(chosen), unit) if unit > 1
+    )
     assert len(setup.cut(sorted(chosen))) == 1  # within the budget
     if records:
         assert len(chosen) == records

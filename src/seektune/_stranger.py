@@ -40,7 +40,7 @@ def main() -> None:
     Path(job["found"]).write_text(json.dumps(found), encoding="utf-8")
 
 
-def opened(folder: Path, job: dict):  # noqa: ANN201  (no annotation: transformers is imported inside)
+def opened(folder: Path, job: dict):
     """The model, and the names of tensors that its files lack or have too many."""
     import transformers
 

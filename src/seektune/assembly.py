@@ -130,7 +130,12 @@ def _precision(asked: str, device: torch.device) -> str:
 def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Module:
     """In the type in which it is stored, or the recipe's; `prepare_dtypes` follows once it is known what is trained."""
     return load.open_model(
-        recipe.model, head=recipe.objective.head, labels=data.labels, several=data.several, device=device, trainable=True
+        recipe.model,
+        head=recipe.objective.head,
+        labels=data.labels,
+        several=data.several,
+        device=device,
+        trainable=True,
     )
 
 

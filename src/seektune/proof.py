@@ -71,10 +71,18 @@ def prove(
     found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
     _refuse_other_ids(folder, sample, found)
     figures |= _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
-    figures |= {"prompts": len(sample.prompts) + len(sample.texts), "prompts_with_other_ids": 0, "foreign_process": found["foreign"]}
+    figures |= {
+        "prompts": len(sample.prompts) + len(sample.texts),
+        "prompts_with_other_ids": 0,
+        "foreign_process": found["foreign"],
+    }
     if found["answers"]:
         same = [a == b for a, b in zip(ours_answers, found["answers"], strict=True)]
-        figures |= {"answers": len(same), "same_answers": sum(same), "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"])}
+        figures |= {
+            "answers": len(same),
+            "same_answers": sum(same),
+            "stopped_by_itself": sum(found["stopped"]) / len(found["stopped"]),
+        }
     _judge(folder, figures, exact=precision == "float32" and _stored_exactly(folder))
     return figures
 
@@ -238,9 +246,13 @@ def _ask_a_stranger(
         }
         command = [sys.executable, "-I", "-W", "ignore", str(script), f"{place}/job.json"]
         try:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
         except subprocess.TimeoutExpired:
-            raise RefusedError(f"{folder}: unproved: plain transformers had not opened and run the saved model after {SECONDS} s") from None
+            raise RefusedError(
+                f"{folder}: unproved: plain transformers had not opened and run the saved model after {SECONDS} s"
+            ) from None
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise RefusedError(f"{folder}: plain transformers cannot open or run the saved model: {last}")
@@ -251,15 +263,23 @@ def _refuse_other_ids(folder: Path, sample: Sample, found: dict[str, Any]) -> No
     """Raises RefusedError where the stranger's tensors or ids are others, or where it was no stranger."""
     if not found["foreign"]:
         raise RefusedError(f"{folder}: unproved: the process that should know nothing of seektune had it loaded")
-    names = [f"{name} is missing" for name in found["missing"]] + [f"{name} has no place in the model" for name in found["unexpected"]]
+    names = [f"{name} is missing" for name in found["missing"]] + [
+        f"{name} has no place in the model" for name in found["unexpected"]
+    ]
     if names:
-        raise RefusedError(f"{folder}: the files do not fit the model that plain transformers makes of them: " + "; ".join(names[:5]))
+        raise RefusedError(
+            f"{folder}: the files do not fit the model that plain transformers makes of them: " + "; ".join(names[:5])
+        )
     wrong = sum(ours != theirs for ours, theirs in zip(sample.prompt_ids, found["prompt_ids"], strict=True))
     if wrong:
-        raise RefusedError(f"{folder}: the saved template renders other ids in {wrong} of {len(sample.prompts)} conversations; the model would be served with a template that it was not trained with")
+        raise RefusedError(
+            f"{folder}: the saved template renders other ids in {wrong} of {len(sample.prompts)} conversations; the model would be served with a template that it was not trained with"
+        )
     wrong = sum(not _same_text(*pair) for pair in zip(sample.text_ids, found["text_ids"], strict=True))
     if wrong:
-        raise RefusedError(f"{folder}: the saved tokenizer gives other ids for {wrong} of {len(sample.texts)} texts than training had")
+        raise RefusedError(
+            f"{folder}: the saved tokenizer gives other ids for {wrong} of {len(sample.texts)} texts than training had"
+        )
 
 
 def _same_text(ours: list[int], theirs: list[int]) -> bool:

@@ -776,3 +776,18 @@ def test_multi_label_by_columns(shared_data: Path) -> None:
     with_intents = [row for row in rows if row.get("intents")]
     records = load(path, "classifier", allow_dropped=0.2, columns={"label": "intents"})
     assert [r["label"] for r in records] == [row["intents"] for row in with_intents]
+
+
+def test_conversations_and_texts_may_share_a_file_row_by_row(tmp_path):
+    rows = [
+        {"text": "plain", "spans": [[0, 2, 1.0]]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+        {"text": "more"},
+        {"neither": 1},
+    ]
+    file = tmp_path / "mixed.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    records = read([Input(path=str(file))], 0.5, "lm", cache=tmp_path / "cache")
+    assert [sorted(record) for record in records] == [["spans", "text"], ["messages"], ["text"]]
+    assert records.facts["inputs"][0]["dropped"] == 1
+    assert "mixed" in records.facts["inputs"][0]["notes"][-1]

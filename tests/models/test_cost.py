@@ -79,7 +79,9 @@ def test_a_model_on_disk_has_the_size_of_its_file(tmp_path):
     folder = zoo.tiny_folder(tmp_path, "llama")
     model = load.open_model(load.Model(path=str(folder)), dtype="bfloat16")
     size = (folder / "model.safetensors").stat().st_size
-    assert cost.stored_bytes(model) == pytest.approx(size, rel=0.1)  # as it was stored, however it is held; the file has a header too
+    assert cost.stored_bytes(model) == pytest.approx(
+        size, rel=0.1
+    )  # as it was stored, however it is held; the file has a header too
     adapted = LoRA(rank=2).apply(model)
     assert cost.stored_bytes(adapted) == pytest.approx(size, rel=0.1)
 
@@ -159,7 +161,10 @@ def measured_and_predicted(model, architecture, precision, lengths, packed, chec
     step()  # gradients exist from here on: they are no activations
     logits = cost.logits_bytes(model, int(row.weights.count_nonzero()))
     casts = weights.cast_bytes
-    at_once = max(logits + casts, footprint.passing(lengths, checkpointing) + (casts / footprint.layers if checkpointing else casts))
+    at_once = max(
+        logits + casts,
+        footprint.passing(lengths, checkpointing) + (casts / footprint.layers if checkpointing else casts),
+    )
     return peak_of(step), footprint.kept(lengths, checkpointing) + at_once
 
 

@@ -280,17 +280,21 @@ class Faults:
 
     def instant(self, what: str) -> None:
         if self.match not in what:
-            return None
+            return
         self.count += 1
         if self.log:
             self.seen.append(what.replace(self.under, ""))
         if self.count == self.at:
-            if self.act == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.act == "wait":
-                return self.wait()
-            if self.act == "interrupt":
-                raise KeyboardInterrupt
+            self.happen()
+
+    def happen(self) -> None:
+        if self.act == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.act == "wait":
+            self.wait()
+        elif self.act == "interrupt":
+            raise KeyboardInterrupt
+        else:
             raise OSError(self.act, os.strerror(int(self.act)))
 
     def wait(self) -> None:

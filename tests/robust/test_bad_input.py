@@ -389,7 +389,8 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(server: Server, here: P
 
 def test_out_of_memory_with_one_record_says_what_would_fit(server: Server, here: Path) -> None:
     (here / "small_memory.py").write_text(SMALL_MEMORY)
-    records(here, 30, line_9=json.dumps({"instruction": "Which?", "output": " and ".join(map(str, range(300)))}))
+    long = {f"line_{n}": json.dumps({"instruction": "Which?", "output": f"{n} and " * 60}) for n in range(1, 31)}
+    records(here, 30, **long)
     rewrite(here, ("objective: sft", "objective: {kind: 'small_memory:Small', most: 0}"))
     child = server.seektune("train", "numbers.yaml", folder=here)
     assert child.wait() == 4

@@ -36,9 +36,7 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     child.send(number)
     (here / "go").touch()
     assert child.wait() == 3
-    assert child.said == (
-        "error: stopped after step 13 and saved; go on with: seektune train --resume runs/numbers\n"
-    )
+    assert child.said == ("error: stopped after step 13 and saved; go on with: seektune train --resume runs/numbers\n")
     assert [line["step"] for line in metrics(run)] == list(range(1, 14))
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000010", "step-000013"]
     assert events(here)[-2:] == ["checkpoint", "stop"]

@@ -22,15 +22,15 @@ QWEN2 = (  # how the finished tokenizer cuts
 )
 JOINTS = [('"', ":"), ('"', ","), ("Ġ", '"'), ("{", '"'), ('"', "}")]
 
-# Only the last answer keeps its reasoning, as the models do that reason in public; any role is rendered.
+# Only what follows the last question keeps its reasoning, as the models do that reason in public; any role is rendered.
 TEMPLATE = """\
 {%- set last = namespace(index=-1) %}
 {%- for message in messages %}
-{%- if message['role'] == 'assistant' %}{% set last.index = loop.index0 %}{% endif %}
+{%- if message['role'] == 'user' %}{% set last.index = loop.index0 %}{% endif %}
 {%- endfor %}
 {%- for message in messages %}
 {{- '<|im_start|>' + message['role'] + '\\n' }}
-{%- if message['role'] == 'assistant' and loop.index0 == last.index and message.get('reasoning_content') %}
+{%- if message['role'] == 'assistant' and loop.index0 > last.index and message.get('reasoning_content') %}
 {{- '<think>\\n' + message['reasoning_content'] + '\\n</think>\\n\\n' }}
 {%- endif %}
 {{- message['content'] + '<|im_end|>\\n' }}

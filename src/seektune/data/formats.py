@@ -210,7 +210,7 @@ class _Reader:
         try:
             if isinstance(row, Unfit) or reading is None:
                 raise row
-            record = reading.record(row)
+            record = _of_row(one, reading, row).record(row)
             if self._labels:
                 self._labels.check(record["label"], row, reading, place_name(file.name, place))
             self._writer.add(record, self._file, place)
@@ -262,6 +262,22 @@ def _reading(one: _Opened, file: File, sample: list[Row], wants: Wants) -> Readi
         names = ", ".join(reading.left_out)
         one.notes.append(f"{file.name}: read as {reading.kind}; columns left out: {names}")
     return reading
+
+
+MIXED = {"messages": "text", "text": "messages"}  # conversations and plain texts may share a file, row by row
+
+
+def _of_row(one: _Opened, reading: Reading, row: Any) -> Reading:
+    """The reading of a row: the file's, or where conversations and texts are mixed, that of the row's own only field."""
+    other = MIXED.get(reading.kind)
+    if other is None or one.given.format != "auto" or one.given.columns or not isinstance(row, dict):
+        return reading
+    if reading.kind in row or other not in row:
+        return reading
+    if other not in one.shapes:
+        one.notes.append(f"{reading.kind} and {other} are mixed; each row is read as what it is")
+    one.shapes[other] += 1
+    return Reading(other, SHAPES[other], {other: other, **({"spans": "spans"} if "spans" in row else {})}, {})
 
 
 def _verdict(one: _Opened, allow_dropped: float) -> list[str]:

@@ -121,7 +121,9 @@ def latest(folder: Path) -> Path | None:
 
 def every(folder: Path) -> list[Path]:
     """All whole checkpoints, oldest first."""
-    return sorted((p for p in folder.glob("step-*") if NAME.fullmatch(p.name)), key=lambda p: int(p.name.removeprefix("step-")))
+    return sorted(
+        (p for p in folder.glob("step-*") if NAME.fullmatch(p.name)), key=lambda p: int(p.name.removeprefix("step-"))
+    )
 
 
 def rotate(folder: Path, keep: int, best: int | None) -> None:

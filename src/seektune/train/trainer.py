@@ -24,6 +24,8 @@ from . import checkpoint
 from .options import Train
 from .precision import Precision
 
+LESS_MEMORY = "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
+
 
 @dataclass
 class Layout:
@@ -78,7 +80,7 @@ class Trainer:
     valid: Sequence[Document] = ()
     observers: Sequence[Observer] = ()
     where: Callable[[int], str] = lambda record: f"record {record}"  # names a record in messages
-    smaller: Callable[[], str] = lambda: "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"  # where memory does not suffice
+    smaller: Callable[[], str] = lambda: LESS_MEMORY  # what to change where memory does not suffice
     tally: Tally = field(default_factory=Tally)
     _stop: str = ""  # why to stop after this step
     _saved: int = -1  # step of the last checkpoint
@@ -232,8 +234,8 @@ class Trainer:
             torch.cuda.empty_cache()
         if largest <= 1:
             longest = max(map(len, batch.documents))
-            where, found = f"step {self.tally.step + 1}", f"out of memory with one record of {longest} tokens in the micro-batch"
-            raise RunFailedError(problem(where, found, fix=self.smaller()))
+            found = f"out of memory with one record of {longest} tokens in the micro-batch"
+            raise RunFailedError(problem(f"step {self.tally.step + 1}", found, fix=self.smaller()))
         self.layout.records = max(1, largest // 2)
         self._tell("out_of_memory", microbatch=self.layout.records, tokens=batch.tokens)
         return True

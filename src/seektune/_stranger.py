@@ -44,7 +44,9 @@ def opened(folder: Path, job: dict) -> tuple[Any, dict[str, Any]]:
     """The model, and the names of tensors that its files lack or have too many."""
     import transformers
 
-    auto: Any = transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
+    auto: Any = (
+        transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
+    )
     if not (folder / "adapter_config.json").exists():
         model, report = auto.from_pretrained(folder, dtype=job["dtype"], output_loading_info=True)
         return model, {"missing": sorted(report["missing_keys"]), "unexpected": sorted(report["unexpected_keys"])}

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test check format slow browser bench docs base lowest clean
+.PHONY: quickstart test check format slow browser bench docs base clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m seektune.base.quickstart

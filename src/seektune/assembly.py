@@ -420,9 +420,21 @@ def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[s
     _side_by_side(held)
     for line in unmet:
         console.warn(f"not reached: {line}")
+    console.say(f"proof    {_proof_line(held.read('report.json')['proof'])}")
     console.say(f"report   {held.path / 'report.html'}")
     console.say(f"model    {held.model_folder}")
     console.say(f"next     seektune chat {held.path}    or    seektune compare {held.path} ANOTHER_RUN")
+
+
+def _proof_line(proved: dict[str, Any]) -> str:
+    """What a stranger found in the saved folder, in a line."""
+    parts = [
+        f"logits of {proved['records']} documents differ by at most {100 * proved['relative_difference']:.2g} % of the largest"
+    ]
+    if proved.get("answers"):
+        parts.append(f"{proved['same_answers']} of {proved['answers']} answers are the same")
+        parts.append(f"{100 * proved['stopped_by_itself']:.0f} % stop by themselves")
+    return "reopened by plain transformers: " + ", ".join(parts)
 
 
 def _side_by_side(held: Run, count: int = 5) -> None:

@@ -36,9 +36,8 @@ ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
 OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
-HOLES = (
-    0.65  # idle memory between tensors in the C library's heap, as a share of the activations (measured: 0.3 to 1.1)
-)
+HOLES = 0.4  # of the activations: what lies idle between tensors in the C library's heap (measured: 0.1 to 0.8)
+FIRST_STEP = 100 << 20  # bytes that the first step on a CPU sets up and keeps: kernels, spare room of the heap
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
 MICROBATCH_COST = 0.05  # speed that halving a micro-batch loses, about
@@ -306,7 +305,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
         known[key] = cost.footprint_of(model, Precision(precision, next(model.parameters()).device.type), packed)
     held = sum(p.numel() * p.element_size() for p in model.parameters())
     on_cpu = next(model.parameters()).device.type == "cpu"
-    process = max(0, runtime_rss() - held) if on_cpu else 0
+    process = max(0, runtime_rss() - held) + FIRST_STEP if on_cpu else 0
     logits = cost.logits_bytes(model, 1)
     holes = HOLES if on_cpu else 0.0
     return Needs(

@@ -1,6 +1,7 @@
 """Whole runs on tiny models: every recipe of the repository, resumed, continued, merged; what lies in the run folder afterwards."""
 
 import json
+from pathlib import Path
 
 import pytest
 import zoo
@@ -67,9 +68,7 @@ def run_of(here, story, *more, architecture="qwen2", name="one"):
 
 
 def assembly_recipe(story):
-    from conftest import REPOSITORY
-
-    return REPOSITORY / "recipes" / f"{story}.yaml"
+    return Path(__file__).resolve().parent.parent / "recipes" / f"{story}.yaml"
 
 
 @pytest.mark.parametrize("story", ["sft_lora", "sft_full", "classify", "pretrain"])

@@ -246,6 +246,7 @@ def _work(ready: Assembled, held: Run) -> Run:
 def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
     """Training alone, and the most memory that it took."""
     recipe = ready.recipe
+    plan.release_memory()  # what the evaluation before took is not training's
     runtime.reset_peak_rss()
     valid: Sequence[Any] = ready.data.valid_tokens if ready.data.valid_tokens is not None else ()
     trainer = Trainer(

@@ -23,7 +23,9 @@ def main() -> int:
     parser.add_argument("--model", default="base:tiny")
     parser.add_argument("--metrics", type=Path, help="metrics.jsonl of the run that made the weights")
     options = parser.parse_args()
-    figures = {"command": "python bench/base.py", "date": time.strftime("%Y-%m-%d"), "machine": machine()} | ability(options.model)
+    figures = {"command": "python bench/base.py", "date": time.strftime("%Y-%m-%d"), "machine": machine()} | ability(
+        options.model
+    )
     if options.metrics:
         figures |= training(options.metrics)
     FIGURES.parent.mkdir(parents=True, exist_ok=True)

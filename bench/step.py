@@ -145,8 +145,8 @@ def contend(job: dict[str, Any], same_environment: bool) -> dict[str, Any] | str
 
 
 def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:
-    """The same threads for all. Ours also gets what `seektune train` sets for itself: runtime.OPENMP and runtime.ALLOCATOR."""
-    own = {**runtime.OPENMP, **runtime.ALLOCATOR}
+    """The same threads for all. Ours also gets what `seektune train` sets for itself: runtime.LIBRARIES and runtime.ALLOCATOR."""
+    own = {**runtime.LIBRARIES, **runtime.ALLOCATOR}
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     return environment | (own if contender == OURS or same else {})
@@ -189,7 +189,7 @@ def show(table: dict[str, Any], options: argparse.Namespace) -> None:
           f"TRL's packed rows hold {records['packed_length']} tokens, one row a step.")  # fmt: skip
     print(f"{facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}, {time.strftime('%Y-%m-%d')}; "
           + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) + ".")  # fmt: skip
-    own = " ".join(f"{name}={value}" for name, value in {**runtime.OPENMP, **runtime.ALLOCATOR}.items())
+    own = " ".join(f"{name}={value}" for name, value in {**runtime.LIBRARIES, **runtime.ALLOCATOR}.items())
     print(
         f"Set for {'all' if options.same_environment else 'seektune only, as `seektune train` does for itself'}: {own}\n"
     )

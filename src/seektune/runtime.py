@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 COMPUTING_VERBS = frozenset({"check", "train", "evaluate", "chat"})
 STARTED = "SEEKTUNE_STARTED"  # set once the process has been started again
-OPENMP = {"GOMP_SPINCOUNT": "500"}  # with a busy neighbour, spinning threads were up to 84 times slower
+LIBRARIES = {  # what OpenMP and oneDNN read when they are loaded
+    "GOMP_SPINCOUNT": "500",  # with a busy neighbour, spinning threads were up to 84 times slower
+    # compiled products stay for every shape ever seen, and rows have a new length at each step: with the default of 1,024
+    # a run grew from 1.4 to 5.1 GB, its heap full of holes around them. A step has fewer shapes than 64.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    "LRU_CACHE_CAPACITY": "64",  # torch's own cache in front of it
+}
 ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the kernel and gets it again, page by page
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
@@ -44,13 +50,13 @@ def prepare(
     argv: Sequence[str],
     execute: Callable[[str, list[str], Mapping[str, str]], Any] = os.execve,
 ) -> None:
-    """Set what OpenMP and the allocator read at their start; `argv` is what follows the program's name, as the process got it.
+    """Set what OpenMP, oneDNN and the allocator read at their start; `argv` is what follows the program's name, as the process got it.
 
-    OpenMP's variables are read when torch is loaded, so setting them is enough. The allocator's were read when this process
+    The libraries' variables are read when torch is loaded, so setting them is enough. The allocator's were read when this process
     began: a verb that computes starts once more with them, in the same process id. What the user has set stands.
     """
     environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    for name, value in OPENMP.items():
+    for name, value in LIBRARIES.items():
         environ.setdefault(name, value)
     verb = next((word for word in argv if not word.startswith("-")), "")
     wanted = {name: value for name, value in ALLOCATOR.items() if name not in environ}
@@ -255,7 +261,9 @@ def environment(
         "device": device,
         "device_name": _device_name(device),
         "variables": {
-            name: os.environ[name] for name in sorted(os.environ) if name.startswith(("OMP_", "GOMP_", "MALLOC_"))
+            name: os.environ[name]
+            for name in sorted(os.environ)
+            if name.startswith(("OMP_", "GOMP_", "MALLOC_", "ONEDNN_", "LRU_"))
         },
         "git": git_state(Path.cwd()),
         "command": sys.argv,

@@ -18,7 +18,7 @@ from . import text, tokenizer, wiring
 
 FOLDER = Path("build/base")
 RECIPE = Path(__file__).with_name("pretrain.yaml")
-RECORDS = 115_200  # 2,400 steps of 48; about 10 million tokens
+RECORDS = 153_600  # 3,200 steps of 48; about 13.5 million tokens
 SEED = 1
 SHAPE: dict[str, Any] = {  # Qwen2; 5.58 million parameters, of which 1.05 million are the tied embedding
     "vocab_size": 4096,

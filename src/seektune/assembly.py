@@ -23,9 +23,19 @@ from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
-from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
+from .errors import (
+    DataError,
+    InputError,
+    ModelError,
+    RefusedError,
+    RunFailedError,
+    SeektuneError,
+    StoppedError,
+    problem,
+)
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, layers, load
+from .models import adapters, fuse, heads, isolation, layers, load
+from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -81,9 +91,11 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
     model = recipe.tuner.apply(model)
     prepare_dtypes(model, precision)
+    _quantise(model, recipe.model.base, device)
     if prepare_objective := getattr(recipe.objective, "prepare", None):
         prepare_objective(model)
     proved = isolation.isolate(model)
+    fuse.fuse(model)
     layout = _layout(recipe, data, model, proved, device, decided)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
@@ -137,6 +149,34 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
         device=device,
         trainable=True,
     )
+
+
+def _quantise(model: torch.nn.Module, base: str, device: torch.device) -> None:
+    """Hold the frozen base as `model.base` says. ModelError where that cannot be done, or as fast as was asked for."""
+    if base == "none":
+        return
+    integer = base == "int8" and device.type == "cpu"
+    if integer and (missing := int8.why_not()):
+        fix = "model.base: int8_weights holds the weights in int8 and multiplies in train.precision"
+        raise ModelError(problem("model.base", missing, fix=fix))
+    if not int8.quantise_base(model, integer):
+        raise ModelError(problem("model.base", "no frozen linear layer that could be held in int8", "none"))
+
+
+def _restore(ready: Assembled) -> dict[str, Any]:
+    """The base as it is stored, in place of the one in int8, so that what is saved and proved stands on the real one.
+
+    Returns how far the logits of held-out documents were apart; {} where nothing is in int8.
+    """
+    if not int8.quantised(ready.model):
+        return {}
+    documents = _sample(ready)[1] if ready.recipe.objective.head == "lm" else []
+    fresh = _open(ready.recipe, ready.data, torch.device("cpu"))
+    with Precision(ready.precision, ready.device.type).autocast():
+        before = proof.logits_of(ready.model, documents)
+        int8.restore_base(ready.model, fresh)
+        fuse.fuse(ready.model)
+        return {"int8": proof.compare(before, proof.logits_of(ready.model, documents))} if documents else {}
 
 
 def _layout(
@@ -319,10 +359,11 @@ def engine_of(ready: Assembled) -> Engine:
 def _save(ready: Assembled, held: Run) -> dict[str, Any]:
     """The model folder, written aside, proved, then renamed; returns the proof for the report."""
     recipe, renderer = ready.recipe, ready.data.renderer
+    merge = _restore(ready)
     model = ready.model
-    merge: dict[str, Any] = {}
     if getattr(recipe.tuner, "merged", False):
-        model, merge = _merged(ready)
+        model, merged = _merged(ready)
+        merge |= merged
     with files.new_folder(held.model_folder) as aside:
         recipe.tuner.save(model, aside)
         renderer.save(aside)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .kernels.attend import attend_documents
+
 NAME = "seektune"
 
 
@@ -162,10 +164,14 @@ def document_attention(
     def one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return attend(q, k, v, mask, causal and mask is None and q.shape[2] > 1, dropout, scaling, rest)
 
+    groups = current.groups
+    plain = attend is _attend and not dropout and attention_mask is None
+    if plain and query.device.type == "cpu" and groups is not None and query.shape[2] == sum(current.lengths or ()):
+        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+        return attend_documents(query[0], key[0], value[0], current.lengths or (), scale, causal).unsqueeze(0), None
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    groups = current.groups
     if attention_mask is not None or groups is None or query.shape[2] != current.segments.shape[-1]:  # type: ignore[union-attr]
         return one(query, key, value, attention_mask).transpose(1, 2).contiguous(), None
     if groups.spread is not None and groups.compact is not None:

@@ -13,13 +13,24 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import Batch
-from . import attention
+from . import attention, heads
+from .kernels.cross_entropy import cross_entropy
 
 
 def token_losses(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(-log p, weight) of every learnt token, both (n,) float32, in row order; n may be 0 (the sum still has a gradient)."""
-    logits, targets, weights = supervised_logits(model, batch)
-    return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+    """(-log p, weight) of every learnt token, both (n,) float32, in row order; n may be 0 (the sum still has a gradient).
+
+    Where the head is a plain linear layer, the logits exist for a chunk of the tokens only (kernels/cross_entropy.py).
+    """
+    tail = heads.tail_of(model)
+    if tail is None:
+        logits, targets, weights = supervised_logits(model, batch)
+        return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+    assert batch.ids is not None and batch.weights is not None
+    learnt = batch.weights[:, 1:] != 0
+    targets, weights = batch.ids[:, 1:][learnt], batch.weights[:, 1:][learnt]
+    hidden = run(backbone(model), batch)[0][:, :-1][learnt]
+    return cross_entropy(hidden, tail.head.weight, tail.head.bias, targets, weights, tail.softcap), weights
 
 
 def token_log_probs(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

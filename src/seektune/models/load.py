@@ -40,6 +40,11 @@ class Model:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "type in which weights are held; auto: as they are stored", probe=Probe("bfloat16")
     )
+    base: Literal["none", "int8", "int8_weights"] = option(
+        "none",
+        "int8: frozen linear layers are held in int8 and multiplied as integers; int8_weights: held in int8, multiplied in train.precision",
+        probe=Probe("int8_weights", given={"tuner.kind": "lora"}),
+    )
     continue_: str | None = option(
         None, "a finished run whose result is trained further", probe=Probe("other_run", scenario="continue")
     )

@@ -18,7 +18,7 @@ import tokenizers
 import torch
 
 from . import console, doctor, files, plan, proof, require, runtime
-from .contracts import Event
+from .contracts import Event, Objective, Tuner
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
@@ -45,6 +45,7 @@ from .train.trainer import Layout, Tally, Trainer, cannot_write
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+    from .train.options import Train
 
 RUNS = Path("runs")
 
@@ -89,13 +90,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     model = _open(recipe, data, device)
     if recipe.model.new_tokens:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
-    model = recipe.tuner.apply(model)
-    prepare_dtypes(model, precision)
-    _quantise(model, recipe.model.base, device)
-    if prepare_objective := getattr(recipe.objective, "prepare", None):
-        prepare_objective(model)
-    proved = isolation.isolate(model)
-    fuse.fuse(model)
+    model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
@@ -107,6 +102,20 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
+
+
+def set_up(
+    model: torch.nn.Module, tuner: Tuner, objective: Objective, precision: str, base: str = "none"
+) -> tuple[torch.nn.Module, isolation.Isolation]:
+    """What a freshly opened model goes through before it is trained, in this order; benches go through it as well."""
+    model = tuner.apply(model)
+    prepare_dtypes(model, precision)
+    _quantise(model, base)
+    if prepare_objective := getattr(objective, "prepare", None):
+        prepare_objective(model)
+    proved = isolation.isolate(model)
+    fuse.fuse(model)
+    return model, proved
 
 
 def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
@@ -151,11 +160,11 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
     )
 
 
-def _quantise(model: torch.nn.Module, base: str, device: torch.device) -> None:
+def _quantise(model: torch.nn.Module, base: str) -> None:
     """Hold the frozen base as `model.base` says. ModelError where that cannot be done, or as fast as was asked for."""
     if base == "none":
         return
-    integer = base == "int8" and device.type == "cpu"
+    integer = base == "int8" and next(model.parameters()).device.type == "cpu"
     if integer and (missing := int8.why_not()):
         fix = "model.base: int8_weights holds the weights in int8 and multiplies in train.precision"
         raise ModelError(problem("model.base", missing, fix=fix))
@@ -187,19 +196,30 @@ def _layout(
     device: torch.device,
     decided: dict[str, Any] | None,
 ) -> Layout:
-    from .models.forward import decoder_head
-
-    rows = proved.rows
-    reads_rows = recipe.objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
-    if rows == "packed" and (reads_rows or not recipe.train.packing):
-        rows = "padded"
-    records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
         return Layout(
             decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
         )
-    tokens = plan.choose_tokens(model, recipe.train, device=device)
-    return Layout(rows, data.renderer.pad_id, records, tokens)
+    return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
+
+
+def layout_of(
+    model: torch.nn.Module,
+    objective: Objective,
+    options: Train,
+    proved: isolation.Isolation,
+    device: torch.device,
+    pad_id: int,
+) -> Layout:
+    """How micro-batches are made of a model that is set up."""
+    from .models.forward import decoder_head
+
+    rows = proved.rows
+    reads_rows = objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
+    if rows == "packed" and (reads_rows or not options.packing):
+        rows = "padded"
+    records = None if options.microbatch == "auto" else int(options.microbatch)
+    return Layout(rows, pad_id, records, plan.choose_tokens(model, options, device=device))
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

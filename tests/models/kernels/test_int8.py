@@ -64,7 +64,9 @@ def test_a_base_is_held_in_a_byte_a_weight_and_comes_back_as_it_was(architecture
     model = LoRA(rank=2).apply(zoo.tiny(architecture).to(torch.bfloat16))
     fresh = copy.deepcopy(model)
     linears = {n: m for n, m in model.named_modules() if type(m) is torch.nn.Linear and not m.weight.requires_grad}
-    by_itself = [n for n, m in model.named_modules() if type(m).__name__ == "ParamWrapper"]  # PEFT changes these weights
+    by_itself = [
+        n for n, m in model.named_modules() if type(m).__name__ == "ParamWrapper"
+    ]  # PEFT changes these weights
     inside = [n for n in linears if ".layers." in n and n.rpartition(".")[0] not in by_itself]
     count = int8.quantise_base(model)
     held = int8.quantised(model)

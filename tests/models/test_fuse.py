@@ -54,6 +54,24 @@ def test_losses_and_gradients_stay(architecture: str, tuned: str) -> None:
         assert taken, "no piece was taken by any module"
 
 
+@pytest.mark.parametrize("tuned", ["lora", "full"])
+@pytest.mark.parametrize("architecture", ["qwen2", "gemma3", "qwen3_5"])
+def test_bfloat16_stays_within_the_spread_of_plain_orders(architecture: str, tuned: str) -> None:
+    """Distance from float32's gradient: no larger than that of the model by itself, but for chance."""
+    model = adapted(architecture) if tuned == "lora" else zoo.tiny(architecture).requires_grad_(True)
+    rows = isolation.isolate(model).rows
+    flat = lambda found: torch.cat([g.flatten().float() for g in found.values()])  # noqa: E731
+    exact = flat(gradients(model.train(), rows)[1])
+    if tuned == "lora":
+        for parameter in model.parameters():
+            parameter.data = parameter.data if parameter.requires_grad else parameter.data.to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        own = flat(gradients(model, rows)[1])
+        assert fuse.fuse(model)
+        ours = flat(gradients(model, rows)[1])
+    assert float((ours - exact).norm()) <= 1.25 * float((own - exact).norm())
+
+
 @pytest.mark.parametrize("architecture", zoo.DECODERS)
 def test_chunked_losses_are_those_of_the_whole_logits(architecture: str) -> None:
     """The head that is proved plain gives what the model's own forward gives; of all our architectures it is."""

@@ -119,7 +119,7 @@ def _same(module: Any, piece: Callable[..., torch.Tensor]) -> bool:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, TOKENS, width, generator=generator).to(parameter.device, _dtype(module))
     try:
-        with torch.enable_grad(), _resting(module):
+        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), _resting(module):
             own, ours = (_tried(forward, module, x) for forward in (type(module).forward, piece))
     except (RuntimeError, TypeError, ValueError, AttributeError, KeyError):
         return False

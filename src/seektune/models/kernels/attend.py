@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from .lora import arithmetic
+
 QUERIES = 128  # of a document that are computed at once
 SCORES = 1 << 20  # scores of a piece, about; more documents than that are computed one after another
 
@@ -24,7 +26,8 @@ def attend_documents(
 
     Each token sees its own document, of which `lengths` tell the ends: up to itself (`causal`), or the whole of it.
     """
-    return Documents.apply(q, k, v, tuple(lengths), scaling, causal)
+    dtype = arithmetic(q)
+    return Documents.apply(q.to(dtype), k.to(dtype), v.to(dtype), tuple(lengths), scaling, causal)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Assembled:
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
-                "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
+                "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
                 "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     prepare_dtypes(model, precision)
     if prepare_objective := getattr(recipe.objective, "prepare", None):
         prepare_objective(model)
-    proved = isolation.isolate(model)
+    proved = isolation.isolate(model, share=recipe.objective.unit > 1)
     layout = _layout(recipe, data, model, proved, device, decided)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
@@ -156,10 +156,11 @@ def _layout(
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
         return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
-        )
+            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
+            decided.get("share", False),
+        )  # fmt: skip
     tokens = plan.choose_tokens(model, recipe.train, device=device)
-    return Layout(rows, data.renderer.pad_id, records, tokens)
+    return Layout(rows, data.renderer.pad_id, records, tokens, share=rows == "packed" and proved.shares)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

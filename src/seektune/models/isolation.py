@@ -9,11 +9,16 @@ import numpy as np
 import torch
 
 from ..contracts import Document
+from ..data import trees
 from ..data.pack import collate
 from . import attention, forward
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}  # of the largest logit
 LENGTHS = (3, 17, 9, 17, 40)
+TREES = (
+    (19, (3, 11, 12)),
+    (33, (1, 7, 24)),
+)  # (prefix, branches) of the units that show whether prefixes may be shared
 MECHANISMS = {  # config keys whose reach depends on the row: a short probe cannot prove them
     "index_topk": "its sparse index chooses among all tokens of a row",
     "compress_rates": "its compressor mixes neighbouring documents",
@@ -27,22 +32,29 @@ class Isolation:
 
     packed: documents end to end · padded: one a row, padding on the right · equal: one a row, no padding at all, only
     documents of one length together (where even padding changes what a document gets: ties in a sparse index).
+    `shares`: documents that begin alike may have that prefix once (data/trees.py); "" in `against` where they may.
     """
 
     rows: Literal["packed", "padded", "equal"]
     reason: str
     difference: float
+    against: str = "not asked for"  # why documents may not share a prefix
+
+    @property
+    def shares(self) -> bool:
+        return not self.against
 
     @property
     def packed(self) -> bool:
         return self.rows == "packed"
 
 
-def isolate(model: torch.nn.Module) -> Isolation:
+def isolate(model: torch.nn.Module, share: bool = False) -> Isolation:
     """Give the model our attention where that changes nothing and keeps documents apart; prove how rows may be made.
 
     Hidden states of random documents are compared: ours with the attention it came with, one row with each alone. Where
-    ours is not taken, the model keeps what it came with. Mode and random state stay as they were.
+    ours is not taken, the model keeps what it came with. Mode and random state stay as they were. `share`: prove also
+    that documents which begin alike may have their prefix in common.
     """
     config: Any = model.config
     documents = _documents(forward.vocabulary(model), LENGTHS)
@@ -54,7 +66,8 @@ def isolate(model: torch.nn.Module) -> Isolation:
                 return Isolation("equal", why, float("nan"))
         reason, worst = _try_ours(model, documents)
         if not reason:
-            return Isolation("packed", "packed rows give what each document gives alone", worst)
+            against = _against_sharing(model) if share else Isolation.against
+            return Isolation("packed", "packed rows give what each document gives alone", worst, against)
         if _difference(model, documents, packed=False) <= _bar(model):
             return Isolation("padded", reason, worst)
         return Isolation("equal", reason + ", and padding changes what a document gets", worst)
@@ -81,6 +94,18 @@ def _try_ours(model: torch.nn.Module, documents: list[Document]) -> tuple[str, f
     attention.clear()
     base.set_attn_implementation(own)
     return reason, worst
+
+
+def _against_sharing(model: torch.nn.Module) -> str:
+    """ "" where documents that share prefixes get what each gets alone; else the reason."""
+    try:
+        if _difference_of_trees(model) <= _bar(model):
+            return ""
+        return "a shared prefix changes what its documents get"
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        return f"it does not take shared prefixes ({type(error).__name__})"
+    finally:
+        attention.clear()
 
 
 def _bar(model: torch.nn.Module) -> float:
@@ -114,4 +139,18 @@ def _difference(model: torch.nn.Module, documents: list[Document], packed: bool)
         parts = list(together[0].split(batch.lengths))
     else:
         parts = [row[:length] for row, length in zip(together, batch.lengths, strict=True)]
+    return _worst([_alone(model, document) for document in batch.documents], parts)
+
+
+@torch.no_grad()
+def _difference_of_trees(model: torch.nn.Module) -> float:
+    device, units = next(model.parameters()).device, list[Document]()
+    for prefix, branches in TREES:
+        first, *rest = _documents(forward.vocabulary(model), (prefix, *branches))
+        # a branch begins with a token that no other has there: the prefix is no longer than it should be
+        made = [np.r_[first.ids, np.int32(i), one.ids[1:]] for i, one in enumerate(rest)]
+        units += [Document(ids, np.ones(len(ids), np.float32)) for ids in made]
+    batch = collate(units, share=len(TREES[0][1]), device=device)
+    together = forward.run(forward.backbone(model), batch)[0][0]
+    parts = [together[torch.from_numpy(place).to(device)] for place in trees.places(batch.lengths, batch.trees)]
     return _worst([_alone(model, document) for document in batch.documents], parts)

@@ -1,7 +1,7 @@
 """What it saves to compute a common prompt once: a training step on pairs and groups, with shared prefixes and without.
 
     python bench/share.py                                  # pairs and groups, on `tiny` and `llama-15m`
-    python bench/share.py --shape qwen2-0.5b --records 1 --rounds 1 --json out.json
+    python bench/share.py --shape qwen2-0.5b --records 1 --steps 1 --json out.json
 
 Both contenders are our loop on the same random documents; each runs in a process of its own, in turn, and the best round
 counts. Time is processor time of all threads, from the end of the first step to the end of the last; peak memory is that
@@ -32,9 +32,8 @@ from seektune.contracts import Batch, Document, Event, Loss  # noqa: E402
 
 CASES = {  # prompt, answers
     "pairs": (400, (100, 100)),
-    "unequal pairs": (400, (60, 140)),
+    "unequal-pairs": (400, (60, 140)),
     "groups": (300, (150,) * 8),
-    "short pairs": (40, (30, 30)),
 }
 
 
@@ -43,25 +42,27 @@ def main() -> int:
     if options.job:
         options.job[1].write_text(json.dumps(measured(json.loads(options.job[0].read_text()))), encoding="utf-8")
         return 0
-    tables = [
-        compared(options, shape, case)
+    tables = {
+        f"{shape}-{case}": compared(options, shape, case)
         for shape in options.shape or ["tiny", "llama-15m"]
-        for case in options.case or ["pairs", "groups"]
-    ]
+        for case in options.case or CASES
+    }
     if options.json:
         facts = {"command": "python bench/share.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
-                 "machine": {"cpu": runtime.cpu_name(), "threads": options.threads}, "tables": tables}  # fmt: skip
+                 "machine": {"cpu": runtime.cpu_name(), "threads": options.threads}} | tables  # fmt: skip
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", action="append", choices=list(SHAPES), help="default: tiny and llama-15m")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="default: pairs and groups")
+    parser.add_argument(
+        "--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)"
+    )
+    parser.add_argument("--case", action="append", choices=list(CASES), help="may be repeated (default: all)")
     parser.add_argument("--prompt", type=int, help="another length of the prompt")
-    parser.add_argument("--records", type=int, default=4, help="pairs or groups an optimizer step (default 4)")
-    parser.add_argument("--steps", type=int, default=3, help="steps that are timed, after one that is not (default 3)")
+    parser.add_argument("--records", type=int, default=2, help="pairs or groups an optimizer step (default 2)")
+    parser.add_argument("--steps", type=int, default=2, help="steps that are timed, after one that is not (default 2)")
     parser.add_argument("--rounds", type=int, default=2, help="processes a contender (default 2)")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: what suits the shape")
     parser.add_argument("--threads", type=int, default=runtime.usable_cores())
@@ -71,24 +72,21 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def compared(options: argparse.Namespace, shape: str, case: str) -> dict[str, Any]:
-    """One line: the step with shared prefixes beside the same step without."""
+    """The step with shared prefixes beside the same step without, in figures that a reader can take in."""
     prompt, answers = CASES[case]
     job = {"shape": shape, "case": case, "prompt": options.prompt or prompt, "answers": answers, "records": options.records,
            "steps": options.steps, "threads": options.threads,
            "precision": options.precision or SHAPES[shape].get("precision") or runtime.fast_precision()}  # fmt: skip
     rounds = [[contend(job | {"share": share}) for share in (False, True)] for _ in range(options.rounds)]
     apart, shared = (min(found, key=lambda one: one["processor_seconds"]) for found in zip(*rounds, strict=True))
-    faster = apart["processor_seconds"] / shared["processor_seconds"]
-    print(
-        f"{shape}, {job['precision']}, {case} (prompt {job['prompt']}, answers {answers}), {options.records} a step: "
-        f"{apart['row_tokens']} -> {shared['row_tokens']} tokens in the row, "
-        f"{apart['processor_seconds']:.2f} -> {shared['processor_seconds']:.2f} s a step ({faster:.2f} x), "
-        f"{apart['peak_memory_bytes'] / 2**20:.0f} -> {shared['peak_memory_bytes'] / 2**20:.0f} MiB; "
-        f"of them the step {apart['step_memory_bytes'] / 2**20:.0f} -> {shared['step_memory_bytes'] / 2**20:.0f} MiB; "
-        f"losses differ by {abs(apart['loss'] / shared['loss'] - 1):.1e}",
-        flush=True,
-    )
-    return job | {"apart": apart, "shared": shared, "times_faster": faster}
+    figures = {"times_faster": apart["processor_seconds"] / shared["processor_seconds"],
+               "loss_differs_by": abs(apart["loss"] / shared["loss"] - 1)}  # fmt: skip
+    for name, one in (("apart", apart), ("shared", shared)):
+        figures[name] = {"row_tokens": one["row_tokens"], "processor_seconds": round(one["processor_seconds"], 2)} | {
+            f"{key}_mib": one[f"{key}_memory_bytes"] >> 20 for key in ("peak", "step")
+        }
+    print(f"{shape} {case}: {json.dumps(job | figures)}", flush=True)
+    return job | figures
 
 
 def contend(job: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +129,6 @@ def measured(job: dict[str, Any]) -> dict[str, Any]:
     from seektune.train.trainer import Layout, Trainer
     from seektune.tuners.full import Full
 
-    torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     clock = Clock()
     model, steps, unit = opened(job), 1 + job["steps"], len(job["answers"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..contracts import Document, Tree
 
-SHORTEST = 16  # tokens of a prefix from which on a tree is faster than its documents apart
+SHORTEST = 24  # tokens of a prefix from which on a tree is faster than its documents apart
 
 
 def common_prefix(documents: Sequence[Document]) -> int:

@@ -34,7 +34,7 @@ from .errors import (
     problem,
 )
 from .evaluate import evaluator, stored
-from .models import adapters, fuse, heads, isolation, layers, load
+from .models import adapters, fuse, heads, isolation, layers, load, quantise
 from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
@@ -69,7 +69,7 @@ class Assembled:
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
-                "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
+                "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
                 "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def set_up(
     _quantise(model, base)
     if prepare_objective := getattr(objective, "prepare", None):
         prepare_objective(model)
-    proved = isolation.isolate(model)
+    proved = isolation.isolate(model, share=objective.unit > 1)
     fuse.fuse(model)
     return model, proved
 
@@ -168,7 +168,7 @@ def _quantise(model: torch.nn.Module, base: str) -> None:
     if integer and (missing := int8.why_not()):
         fix = "model.base: int8_weights holds the weights in int8 and multiplies in train.precision"
         raise ModelError(problem("model.base", missing, fix=fix))
-    if not int8.quantise_base(model, integer):
+    if not quantise.quantise_base(model, integer):
         raise ModelError(problem("model.base", "no frozen linear layer that could be held in int8", "none"))
 
 
@@ -177,13 +177,13 @@ def _restore(ready: Assembled) -> dict[str, Any]:
 
     Returns how far the logits of held-out documents were apart; {} where nothing is in int8.
     """
-    if not int8.quantised(ready.model):
+    if not quantise.quantised(ready.model):
         return {}
     documents = _sample(ready)[1] if ready.recipe.objective.head == "lm" else []
     fresh = _open(ready.recipe, ready.data, torch.device("cpu"))
     with Precision(ready.precision, ready.device.type).autocast():
         before = proof.logits_of(ready.model, documents)
-        int8.restore_base(ready.model, fresh)
+        quantise.restore_base(ready.model, fresh)
         fuse.fuse(ready.model)
         return {"int8": proof.compare(before, proof.logits_of(ready.model, documents))} if documents else {}
 
@@ -198,8 +198,9 @@ def _layout(
 ) -> Layout:
     if decided:
         return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
-        )
+            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
+            decided.get("share", False),
+        )  # fmt: skip
     return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
 
 
@@ -219,7 +220,8 @@ def layout_of(
     if rows == "packed" and (reads_rows or not options.packing):
         rows = "padded"
     records = None if options.microbatch == "auto" else int(options.microbatch)
-    return Layout(rows, pad_id, records, plan.choose_tokens(model, options, device=device))
+    tokens = plan.choose_tokens(model, options, device=device)
+    return Layout(rows, pad_id, records, tokens, share=rows == "packed" and proved.shares)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

@@ -14,8 +14,6 @@ from seektune.data.pack import cut
 from seektune.models import forward, fuse, heads, isolation
 from seektune.tuners.lora import LoRA
 
-PLAIN_HEADS = [name for name in zoo.DECODERS]
-
 
 def gradients(model: torch.nn.Module, rows: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.zero_grad(set_to_none=True)

@@ -144,7 +144,7 @@ def merge(model: Any) -> torch.nn.Module:
     import torch
     from peft.tuners.lora import LoraLayer
 
-    from .kernels.int8 import quantised
+    from .quantise import quantised
 
     if not attached(model):
         return model

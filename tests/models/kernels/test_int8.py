@@ -8,6 +8,7 @@ import pytest
 import torch
 import zoo
 
+from seektune.models import quantise
 from seektune.models.kernels import int8
 from seektune.tuners.lora import LoRA
 
@@ -68,18 +69,18 @@ def test_a_base_is_held_in_a_byte_a_weight_and_comes_back_as_it_was(architecture
         n for n, m in model.named_modules() if type(m).__name__ == "ParamWrapper"
     ]  # PEFT changes these weights
     inside = [n for n in linears if ".layers." in n and n.rpartition(".")[0] not in by_itself]
-    count = int8.quantise_base(model)
-    held = int8.quantised(model)
+    count = quantise.quantise_base(model)
+    held = quantise.quantised(model)
     assert count == len(held) == len(inside) > 10
     assert all(m.weight.dtype == torch.int8 and not m.weight.requires_grad for m in held.values())
     assert not any("lm_head" in name or "lora" in name for name in held)
     ids = zoo.ids(2, 24)
     with torch.no_grad():
         before, rounded = fresh(input_ids=ids).logits, model(input_ids=ids).logits
-        int8.restore_base(model, fresh)
+        quantise.restore_base(model, fresh)
         after = model(input_ids=ids).logits
     assert torch.equal(after, before)
-    assert not int8.quantised(model)
+    assert not quantise.quantised(model)
     assert not torch.equal(rounded, before)
 
 

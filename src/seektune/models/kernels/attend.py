@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .lora import arithmetic
+from .arithmetic import arithmetic
 
 QUERIES = 128  # of a document that are computed at once
 SCORES = 1 << 20  # scores of a piece, about; more documents than that are computed one after another

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from .arithmetic import arithmetic
+
 LOGITS_BYTES = 64 << 20  # of a chunk in float32
 LIVE = 2.5  # copies of a chunk at once, in units of float32: the logits as the head gives them, log p, and p
 
@@ -40,9 +42,7 @@ def cross_entropy(
     `likely` (n,): factors by which the losses will probably be multiplied (their weights). `softcap`: logits are
     softcap * tanh(logits / softcap), as in Gemma 2.
     """
-    if torch.is_autocast_enabled(hidden.device.type):
-        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    return CrossEntropy.apply(hidden, weight, bias, targets, likely, softcap)
+    return CrossEntropy.apply(hidden.to(arithmetic(hidden)), weight, bias, targets, likely, softcap)
 
 
 class CrossEntropy(torch.autograd.Function):

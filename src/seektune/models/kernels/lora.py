@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .arithmetic import arithmetic
 from .int8 import Int8
 
 Matrix = torch.Tensor | Int8
@@ -21,12 +22,6 @@ class Update:
     a: torch.Tensor
     b: torch.Tensor
     scale: float
-
-
-def arithmetic(x: torch.Tensor) -> torch.dtype:
-    """The type in which autocast would multiply."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def lora_linear(x: torch.Tensor, update: Update) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-from .lora import Update, ahead, arithmetic, back, back_low
+from .arithmetic import arithmetic
+from .lora import Update, ahead, back, back_low
 
 Act = Literal["silu", "gelu_pytorch_tanh"]
 

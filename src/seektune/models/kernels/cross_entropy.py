@@ -7,6 +7,7 @@ numbers beforehand: the loss weights are taken for them, and where an objective 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +146,8 @@ def _common_factor(factors: torch.Tensor, likely: torch.Tensor) -> float | None:
     if float(likely[at]) == 0:
         return None
     factor = float(factors[at]) / float(likely[at])
+    if not math.isfinite(factor):
+        return None
     near = torch.allclose(factors, factor * likely, rtol=1e-6, atol=1e-7 * float(factors.abs().max()))
     return factor if near else None
 

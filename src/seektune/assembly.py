@@ -25,7 +25,7 @@ from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
 from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, layers, load
+from .models import adapters, heads, isolation, layers, load, streaming
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -59,7 +59,7 @@ class Assembled:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
-                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
+                "activation_checkpointing": layers.checkpoints_activations(self.model), "stream": self.layout.whole}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -85,13 +85,15 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         prepare_objective(model)
     proved = isolation.isolate(model)
     layout = _layout(recipe, data, model, proved, device, decided)
+    if recipe.train.stream:
+        streaming.cut_by(model, layout, recipe.objective.unit)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if _wants_checkpointing(recipe, predicted, decided):
+    if not recipe.train.stream and _wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
@@ -136,6 +138,7 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
         several=data.several,
         device=device,
         trainable=True,
+        stream=recipe.train.stream,
     )
 
 
@@ -155,11 +158,10 @@ def _layout(
         rows = "padded"
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     if decided:
-        return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
-        )
+        rows, records, tokens = decided["rows"], decided["microbatch_records"], decided["microbatch_tokens"]
+        return Layout(rows, data.renderer.pad_id, records, tokens, recipe.train.stream)
     tokens = plan.choose_tokens(model, recipe.train, device=device)
-    return Layout(rows, data.renderer.pad_id, records, tokens)
+    return Layout(rows, data.renderer.pad_id, records, tokens, recipe.train.stream)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

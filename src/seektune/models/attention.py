@@ -57,6 +57,7 @@ class Layout:
     lengths: tuple[int, ...] | None = None  # of the documents of a packed row; None: the model's own mask is enough
     segments: torch.Tensor | None = None  # (1, time)
     groups: Groups | None = None
+    rows: tuple[int, ...] | None = None  # of rows that hold one document each; the mask is the model's own
 
 
 current = Layout()
@@ -94,12 +95,14 @@ def laid_out(lengths: tuple[int, ...] | None, segments: torch.Tensor | None) -> 
     """Tell the attention function where documents end. Deliberately not undone on leaving: see `Layout`."""
     if lengths != current.lengths or current.groups is None:
         current.groups = Groups.of(lengths, segments.device) if lengths and segments is not None else None
-    current.lengths, current.segments = lengths, segments
+    current.lengths, current.segments, current.rows = lengths, segments, None
     yield
 
 
-def clear() -> None:
+def clear(rows: tuple[int, ...] | None = None) -> None:
+    """From here on the model's own mask is enough; `rows`: lengths of the documents, one a row, where that is known."""
     current.lengths = current.segments = current.groups = None
+    current.rows = rows
 
 
 def register() -> str:

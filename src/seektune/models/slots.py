@@ -53,12 +53,17 @@ class Weight:
         """What the parameter holds between visits: the mapped pages, or nothing but a shape (NaN, so that use shows)."""
         if self.is_view:
             return self.views[0]
-        return torch.full((), float("nan"), dtype=self.dtype).expand(self.parameter.shape)
+        return placeholder(self.parameter.shape, self.dtype)
 
     def fill(self, target: torch.Tensor) -> None:
         """Write the values into `target`, rounded as opening the model and preparing its types would round them."""
         for piece, view in zip(self.pieces, self.views, strict=True):
             target[piece.at].copy_(view if self.held in (self.stored, self.dtype) else view.to(self.held))
+
+
+def placeholder(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A shape without memory; NaN, so that a use of it shows."""
+    return torch.full((), float("nan"), dtype=dtype).expand(*shape)
 
 
 class Slot:

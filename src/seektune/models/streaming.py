@@ -21,7 +21,7 @@ from .chunks import Chunk, cut
 from .isolation import MECHANISMS
 from .layers import blocks
 from .mapped import Files, Piece
-from .slots import Slot, Weight, aligned, needs_room
+from .slots import Slot, Weight, aligned, needs_room, placeholder
 
 SLOTS = 2  # blocks on the device at once: the one that computes and the one that comes
 
@@ -341,7 +341,10 @@ class Opening:
         found = mapped.pieces_of(skeleton, files.tensors)
         own = {name: p for name, p in skeleton.named_parameters() if name.startswith(inside)}
         pieces = {name: made for name, made in found.items() if name in own}
-        state = {name: placeholder(own[name]) for name in pieces}
+        shapes = {
+            n: files.tensors[made[0].name].shape if len(made) == 1 else own[n].shape for n, made in pieces.items()
+        }
+        state = {name: placeholder(shape, own[name].dtype) for name, shape in shapes.items()}
         taken = {piece.name for made in pieces.values() for piece in made}
         state |= {name: files.view(name).clone() for name in files.tensors if name not in taken}
         return cls(files, pieces, type(skeleton), dtype, state)
@@ -362,11 +365,6 @@ class Opening:
             weights[index].append(Weight(key, own[key], pieces, self.files, own[key].dtype, own[key].dtype))
         model.seektune_stream = Stream(model, weights, device)
         settle(model)
-
-
-def placeholder(parameter: torch.nn.Parameter) -> torch.Tensor:
-    """A shape without memory; NaN, so that a use of it shows."""
-    return torch.full((), float("nan"), dtype=parameter.dtype, device="cpu").expand(parameter.shape)
 
 
 def settle(model: Any) -> None:

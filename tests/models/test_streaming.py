@@ -288,8 +288,7 @@ def wide(folder):
     }
     model.config.save_pretrained(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    inside = sum(value.numel() for name, value in state.items() if ".layers." in name)
-    return inside
+    return sum(value.numel() for name, value in state.items() if ".layers." in name)
 
 
 def trained(folder, small, how, precision, limit=0):

@@ -34,7 +34,7 @@ from .errors import (
     problem,
 )
 from .evaluate import evaluator, stored
-from .models import adapters, fuse, heads, isolation, layers, load, quantise
+from .models import adapters, fuse, heads, isolation, layers, load, quantise, streaming
 from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
@@ -70,7 +70,7 @@ class Assembled:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
-                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
+                "activation_checkpointing": layers.checkpoints_activations(self.model), "stream": self.layout.whole}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -92,13 +92,15 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
     model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
+    if recipe.train.stream:
+        streaming.cut_by(model, layout, recipe.objective.unit)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if _wants_checkpointing(recipe, predicted, decided):
+    if not recipe.train.stream and _wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
@@ -157,6 +159,7 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
         several=data.several,
         device=device,
         trainable=True,
+        stream=recipe.train.stream,
     )
 
 
@@ -199,7 +202,7 @@ def _layout(
     if decided:
         return Layout(
             decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
-            decided.get("share", False),
+            decided.get("share", False), whole=recipe.train.stream,
         )  # fmt: skip
     return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
 
@@ -221,7 +224,8 @@ def layout_of(
         rows = "padded"
     records = None if options.microbatch == "auto" else int(options.microbatch)
     tokens = plan.choose_tokens(model, options, device=device)
-    return Layout(rows, pad_id, records, tokens, share=rows == "packed" and proved.shares)
+    share = rows == "packed" and proved.shares and not options.stream
+    return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:

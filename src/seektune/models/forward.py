@@ -66,7 +66,7 @@ def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
             more = {"attention_mask": torch.ones_like(batch.ids)} | more
         with attention.laid_out(batch.lengths, batch.segments, Trees.of(batch)):
             return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
-    attention.clear()
+    attention.clear(batch.lengths)
     if _takes(model, "use_cache"):
         more = {"use_cache": False} | more
     return model(input_ids=batch.ids, **more)  # causal, padded on the right: no document sees its padding

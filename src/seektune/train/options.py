@@ -34,6 +34,11 @@ class Train:
     activation_checkpointing: bool | Literal["auto"] = option(
         "auto", "recompute activations in backward: less memory, a third more time", probe=Probe(True, "memory")
     )
+    stream: bool = option(
+        False,
+        "LoRA with a frozen base larger than the device: the layers' weights stay in their files and come one by one",
+        probe=Probe(True, "memory", given={"tuner.kind": "lora"}),
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "of the arithmetic; auto times a GEMM", probe=Probe("bfloat16")
     )

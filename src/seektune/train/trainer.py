@@ -36,6 +36,9 @@ class Layout:
     records: int | None = None  # units a micro-batch, where the recipe says so
     tokens: int | None = 4096  # tokens a micro-batch otherwise
     share: bool = False  # what the documents of a unit begin with alike stands in a packed row once
+    whole: bool = (
+        False  # a step is one batch, of which each layer takes a micro-batch after the other (models/streaming.py)
+    )
 
 
 @dataclass
@@ -222,14 +225,21 @@ class Trainer:
         self._last_scale = 2.0 ** -round(math.log2(max(learnt, 1.0)))
         return self._last_scale
 
-    def _cut(self, documents: Sequence[Document]) -> list[Batch]:
+    def _cut(self, documents: Sequence[Document], at_once: int | None = None) -> list[Batch]:
+        """`at_once`: units to a batch where micro-batches are the layers' business."""
+        return self._in_pieces(documents, at_once, None) if self.layout.whole else self._micro(documents)
+
+    def _micro(self, documents: Sequence[Document]) -> list[Batch]:
         layout = self.layout
-        return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
-                        rows=layout.rows, pad_id=layout.pad_id, device=self.device, share=layout.share)  # fmt: skip
+        return self._in_pieces(documents, layout.records, None if layout.records else layout.tokens)
+
+    def _in_pieces(self, documents: Sequence[Document], records: int | None, tokens: int | None) -> list[Batch]:
+        return pack.cut(documents, unit=self.objective.unit, records=records, tokens=tokens, rows=self.layout.rows,
+                        pad_id=self.layout.pad_id, device=self.device, share=self.layout.share)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
-        largest = max(len(micro.documents) for micro in self._cut(batch.documents)) // self.objective.unit
+        largest = max(len(micro.documents) for micro in self._micro(batch.documents)) // self.objective.unit
         self.optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -276,7 +286,7 @@ class Trainer:
         self.model.eval()
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         with torch.no_grad(), self.precision.autocast():
-            for micro in self._cut(self.valid):
+            for micro in self._cut(self.valid, self.options.batch_size):
                 loss: Loss = self.objective.loss(self.model, micro)
                 total, weight = total + float(loss.total), weight + loss.weight
                 for name, (value, count) in loss.metrics.items():

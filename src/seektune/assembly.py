@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from .models import adapters, heads, isolation, layers, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
-from .train import checkpoint
+from .train import checkpoint, prefix_cache
 from .train.precision import Precision, prepare_dtypes
 from .train.trainer import Layout, Tally, Trainer, cannot_write
 
@@ -53,13 +54,15 @@ class Assembled:
     total_steps: int
     optimizer: torch.optim.Optimizer
     plan: plan.Plan
+    prefix: prefix_cache.Decision
 
     @property
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
-                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
+                "activation_checkpointing": layers.checkpoints_activations(self.model),
+                "prefix_cache": self.prefix.as_dict()}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -94,7 +97,13 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     if _wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
+    before = decided.get("prefix_cache", prefix_cache.BEFORE_IT) if decided else None
+    prefix = prefix_cache.decide(
+        recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
+        steps / recipe.source.batches_per_epoch(), before,
+    )  # fmt: skip
+    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes)
+    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, prefix)
 
 
 def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
@@ -253,7 +262,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
-        smaller=lambda: _would_fit(ready.plan),
+        smaller=lambda: _would_fit(ready.plan), prefix=ready.prefix.cache,
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -280,6 +289,8 @@ class Bar:
         elif event.name == "out_of_memory":
             now = f"{event.values['microbatch']} at once from here on, with the same gradient"
             console.warn(f"step {event.step + 1}: out of memory; half the micro-batch: {now}")
+        elif event.name == "prefix_cache" and "said" in event.values:
+            console.warn(f"step {event.step}: {event.values['said']}")
         elif event.name in ("non_finite", "alarm"):
             console.warn(f"step {event.step}: {event.name}: {event.values}")
 

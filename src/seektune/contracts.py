@@ -51,6 +51,7 @@ class Batch:
     weights: torch.Tensor | None = None  # (rows, time) float32: weight of predicting the token that stands here
     lengths: tuple[int, ...] = ()  # of each document
     packed: bool = True
+    boundary: Any = None  # models.boundary.Boundary: what enters the lowest trained layer, where it has been kept
 
     @property
     def tokens(self) -> int:

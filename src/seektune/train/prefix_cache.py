@@ -59,9 +59,10 @@ class PrefixCache:
         embedding: torch.nn.Module = model.get_input_embeddings()  # type: ignore[operator]
         self._frozen = [p for module in (embedding, *self.below) for p in module.parameters()]
 
-    def __len__(self) -> int:
-        """Documents whose states are at hand, of these data or of others."""
-        return len(self.store) if self.store is not None else 0
+    @property
+    def documents(self) -> int:
+        """Whose states are at hand, of these data or of others."""
+        return self.store.documents if self.store is not None else 0
 
     def close(self) -> None:
         """Write what is not yet written. Never raises on a full disk."""
@@ -194,7 +195,9 @@ def bytes_needed(proof: Proof, tokens: Tokens) -> int:
 
 def _told(cache: PrefixCache, total: int) -> str:
     kept = f"{size(cache.bytes_needed)} of states are kept ({cache.proof.bytes_per_token:,} bytes a token)"
-    return f"on: from the second time on, a document is run through layers {cache.layer + 1} to {total} only; {kept}"
+    layers_run = {0: "what is behind the layers", 1: f"layer {total}"}
+    run = layers_run.get(total - cache.layer, f"layers {cache.layer + 1} to {total}")
+    return f"on: from the second time on, a document is run through {run} only; {kept}"
 
 
 def _proved(model: torch.nn.Module, tokens: Tokens, layout: Layout, precision: str) -> PrefixCache:

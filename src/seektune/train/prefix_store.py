@@ -107,7 +107,8 @@ class Store:
         store._read()
         return store
 
-    def __len__(self) -> int:
+    @property
+    def documents(self) -> int:
         return len(self._index) + len(self._waiting)
 
     def find(self, key: tuple[int, int], length: int) -> np.ndarray | None:

@@ -116,7 +116,7 @@ class Trainer:
     def _open_prefix(self) -> None:
         if self.prefix is not None:
             self.prefix.open(self.model)
-            self._tell("prefix_cache", layer=self.prefix.layer, documents=len(self.prefix))
+            self._tell("prefix_cache", layer=self.prefix.layer, documents=self.prefix.documents)
             self._pass_on_news()
 
     def _close_prefix(self) -> None:

@@ -21,8 +21,8 @@ from seektune.models import forward, isolation, load
 from seektune.objectives.sft import SFT
 from seektune.optimizers.adamw import AdamW
 from seektune.recipe import Recipe
-from seektune.train.options import Train
 from seektune.train import prefix_cache
+from seektune.train.options import Train
 from seektune.train.precision import prepare_dtypes
 from seektune.train.trainer import Layout
 from seektune.tuners.lora import LoRA

@@ -541,5 +541,5 @@ def test_a_recipe_with_frozen_layers_uses_it_and_its_plan_tells(tmp_path, monkey
     assert held["disk_bytes"] == held["cache_bytes"] + held["checkpoints_bytes"] + held["model_bytes"]
     [opened] = run.events("prefix_cache")
     assert (opened["layer"], opened["documents"]) == (2, 0)
-    with pytest.raises(RecipeError, match="train.prefix_cache: it would be wrong here: the embeddings are trained"):
+    with pytest.raises(RecipeError, match=r"prefix_cache: it would be wrong here: the embeddings are trained"):
         assembly.prepare(recipe.load(tmp_path / "recipe.yaml", ["tuner=full", "train.prefix_cache=true"]))

@@ -102,7 +102,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
         steps / recipe.source.batches_per_epoch(), before,
     )  # fmt: skip
-    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes)
+    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, prefix)
 
 

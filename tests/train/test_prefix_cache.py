@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,18 @@ from seektune.tuners.lora import LoRA
 
 THREE_EPOCHS = Train(steps=9, batch_size=8, save_every=4)
 UPPER = LoRA(target_modules=r".*layers\.2\..*_proj")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The weights of a run with the cache that nothing disturbs, and its folder of states."""
+    folder = tmp_path_factory.mktemp("expected")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEEKTUNE_CACHE", str(folder / "cache"))
+        patch.setattr(prefix_store, "BLOCK", 20_000)
+        made = cached(folder)
+        made.fit()
+    return weights(made.model), folder
 
 
 @pytest.fixture(autouse=True)
@@ -166,10 +179,7 @@ def test_models_that_are_not_packed(place, architecture):
 
 
 @pytest.mark.parametrize("stop", [2, 4])
-def test_a_stopped_run_goes_on_to_the_same_bits(place, monkeypatch, stop):
-    whole = cached(place, name="whole")
-    whole.fit()
-    monkeypatch.setenv("SEEKTUNE_CACHE", str(place / "other"))
+def test_a_stopped_run_goes_on_to_the_same_bits(place, expected, stop):
     first = cached(place, name="parts", observers=[StopAfter(stop)])
     with pytest.raises(StoppedError):
         first.fit()
@@ -178,7 +188,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(place, monkeypatch, stop):
     second.resume(checkpoint.latest(second.run.checkpoints_folder))
     second.fit()
     assert len(ran) == max(0, 24 - 8 * stop)  # what the first part computed was there
-    assert torch.equal(weights(whole.model), weights(second.model))
+    assert torch.equal(expected[0], weights(second.model))
 
 
 KILLED = """
@@ -196,10 +206,7 @@ tests.cached(tests.Path(sys.argv[1]), name="parts", observers=[Kill()]).fit()
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(place, monkeypatch):
-    whole = cached(place, name="whole")
-    whole.fit()
-    monkeypatch.setenv("SEEKTUNE_CACHE", str(place / "other"))
+def test_a_killed_run_goes_on_to_the_same_bits(place, expected):
     here = Path(__file__).resolve().parent
     search = os.pathsep.join([str(here), str(here.parent), *sys.path])
     done = subprocess.run([sys.executable, "-c", KILLED, str(place)], env=os.environ | {"PYTHONPATH": search})
@@ -209,7 +216,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(place, monkeypatch):
     second.resume(checkpoint.latest(second.run.checkpoints_folder))
     second.fit()
     assert 0 < len(ran) < 24  # only what had not come to the disk
-    assert torch.equal(weights(whole.model), weights(second.model))
+    assert torch.equal(expected[0], weights(second.model))
 
 
 def labelled(count=24):
@@ -265,27 +272,26 @@ def empty(path: Path):
 
 
 @pytest.mark.parametrize(("damage", "lost"), [(flip, 1), (flip_index, 2), (cut, 2), (empty, 2)], ids=lambda d: getattr(d, "__name__", d))  # fmt: skip
-def test_a_damaged_file_is_noticed_and_made_anew(place, damage, lost):
-    first = cached(place, name="first")
-    first.fit()
+def test_a_damaged_file_is_noticed_and_made_anew(place, expected, damage, lost):
+    shutil.copytree(expected[1] / "cache", place / "cache")
     damage(states(place)[0])
     second = cached(place, name="second")
     ran = computed(second)
     second.fit()
     assert lost <= len(ran) < 24
     assert (damage is not flip) or len(ran) == 1
-    assert torch.equal(weights(first.model), weights(second.model))
+    assert torch.equal(expected[0], weights(second.model))
     assert len(said(second)) == 1
     assert "damaged" in said(second)[0]
     third = cached(place, name="third")
     ran = computed(third)
     third.fit()
     assert ran == []  # it was made anew
-    assert torch.equal(weights(first.model), weights(third.model))
+    assert torch.equal(expected[0], weights(third.model))
 
 
-def test_states_of_another_base_are_not_used(place):
-    cached(place, name="first").fit()
+def test_states_of_another_base_are_not_used(place, expected):
+    shutil.copytree(expected[1] / "cache", place / "cache")
     other = cached(place, name="other", model=zoo.tiny("qwen2", seed=1))
     ran = computed(other)
     other.fit()
@@ -323,8 +329,8 @@ def test_all_that_bits_depend_on_is_in_the_key(place, monkeypatch):
     assert len(others | {plain}) == 6
 
 
-def test_other_ids_are_other_documents(place):
-    cached(place, name="first").fit()
+def test_other_ids_are_other_documents(place, expected):
+    shutil.copytree(expected[1] / "cache", place / "cache")
     given = documents()
     given[5].ids = given[5].ids.copy()
     given[5].ids[0] += 1
@@ -337,47 +343,40 @@ def test_other_ids_are_other_documents(place):
 # ---- the disk ----
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-@pytest.mark.parametrize("after", [0, 2])
-def test_a_disk_that_fills_costs_the_cache_and_not_the_run(place, monkeypatch, number, after):
-    whole = cached(place, name="whole")
-    whole.fit()
-    monkeypatch.setenv("SEEKTUNE_CACHE", str(place / "full"))
+@pytest.mark.parametrize(
+    ("number", "after"), [(errno.ENOSPC, 0), (errno.ENOSPC, 2), (errno.EDQUOT, 1), (errno.EROFS, 0)]
+)
+def test_a_disk_that_fills_costs_the_cache_and_not_the_run(place, expected, monkeypatch, number, after):
     monkeypatch.setattr(files, "before", DiskFull(number, after))
     made = cached(place, name="full")
     tally = made.fit()
     assert tally.step == 9
-    assert torch.equal(weights(whole.model), weights(made.model))
+    assert torch.equal(expected[0], weights(made.model))
     assert len(said(made)) == 1
     assert os.strerror(number) in said(made)[0]
-    assert not list((place / "full" / "prefix").glob("*/*.states"))  # its room is for checkpoints
+    assert not list((place / "cache" / "prefix").glob("*/*.states"))  # its room is for checkpoints
 
 
-def test_a_folder_that_cannot_be_made(place, monkeypatch):
-    whole = cached(place, name="whole")
-    whole.fit()
+def test_a_folder_that_cannot_be_made(place, expected, monkeypatch):
     (place / "file").write_text("no folder")
     monkeypatch.setenv("SEEKTUNE_CACHE", str(place / "file"))
     made = cached(place, name="other")
     made.fit()
     assert len(said(made)) == 1
-    assert torch.equal(weights(whole.model), weights(made.model))
+    assert torch.equal(expected[0], weights(made.model))
 
 
-def test_no_more_is_kept_than_the_limit(place, monkeypatch):
-    whole = cached(place, name="whole")
-    whole.fit()
-    total = sum(path.stat().st_size for path in states(place))
-    monkeypatch.setenv("SEEKTUNE_CACHE", str(place / "small"))
+def test_no_more_is_kept_than_the_limit(place, expected, monkeypatch):
+    total = sum(path.stat().st_size for path in states(expected[1]))
     monkeypatch.setenv("SEEKTUNE_PREFIX_LIMIT", str(total // 2))
     made = cached(place, name="small")
     ran = computed(made)
     made.fit()
-    kept = sum(path.stat().st_size for path in (place / "small" / "prefix").glob("*/*.states"))
+    kept = sum(path.stat().st_size for path in states(place))
     assert total // 4 < kept <= total // 2
     assert 24 < len(ran) < 72
     assert len(said(made)) == 1
-    assert torch.equal(weights(whole.model), weights(made.model))
+    assert torch.equal(expected[0], weights(made.model))
 
 
 def used(name, bytes_, at):
@@ -412,8 +411,8 @@ def test_a_folder_that_another_run_uses_stays(place, monkeypatch):
     lock.close()
 
 
-def test_states_of_other_data_give_way_where_both_have_no_room(place, monkeypatch):
-    cached(place, name="first", given=documents(24)).fit()
+def test_states_of_other_data_give_way_where_both_have_no_room(place, expected, monkeypatch):
+    shutil.copytree(expected[1] / "cache", place / "cache")
     first = states(place)
     given = documents(16, seed=5)
     need = cached(place, name="ask", given=given).prefix.bytes_needed
@@ -443,15 +442,15 @@ def test_it_is_on_where_it_pays_and_says_so(place):
     tokens = sum(map(len, documents()))
     assert found.bytes == tokens * 128 + 24 * prefix_store.ENTRY.itemsize
     assert torch.equal(torch.get_rng_state(), before)
+    lower = 2 * 2 * sum(p.numel() for p in made.model.model.layers[0].parameters() if p.ndim == 2) * tokens
+    assert lower < found.saved_flops / 2 < 1.5 * lower  # two epochs; attention comes on top
     assert found.as_dict() == {"on": True, "reason": found.reason, "layer": 2}
 
 
-def test_what_was_predicted_lies_on_the_disk(place):
-    made = cached(place)
-    made.fit()
-    found = sum(path.stat().st_size for path in states(place))
-    headers = prefix_store.HEADER.size * len(states(place))
-    assert found == made.prefix.bytes_needed + headers
+def test_what_was_predicted_lies_on_the_disk(place, expected):
+    found = sum(path.stat().st_size for path in states(expected[1]))
+    headers = prefix_store.HEADER.size * len(states(expected[1]))
+    assert found == cached(place).prefix.bytes_needed + headers
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,10 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
 
 def _reopened(recipe: Recipe, held: Run) -> Assembled:
     """As the run began, with what `auto` came to then. InputError where the data have changed."""
-    ready = prepare(recipe, held.read("plan.json")["decisions"])
+    decided = held.read("plan.json")["decisions"]
+    ready = prepare(recipe, decided)
+    if decided.get("prefix_cache", prefix_cache.BEFORE_IT)["on"] and not ready.prefix.on:
+        console.warn(f"the prefix cache is {ready.prefix.reason}; the numbers may differ in the last bits")
     doctor.show(doctor.check(ready))
     _check_same_data(ready, held)
     for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):

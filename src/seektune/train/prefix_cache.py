@@ -150,7 +150,8 @@ class Decision:
 
     @property
     def bytes(self) -> int:
-        return self.cache.bytes_needed if self.cache else 0
+        """That it will take on disk."""
+        return min(self.cache.bytes_needed, prefix_store.limit_bytes()) if self.cache else 0
 
     def as_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = {"on": self.on, "reason": self.reason}

@@ -17,7 +17,7 @@ import time
 import uuid
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -154,7 +154,7 @@ class Store:
             self._give_up(error)
             return
         self._waiting, self._waiting_bytes = {}, 0
-        self._take(path, index)
+        self._take([(path, index)])
 
     def close(self) -> None:
         self.flush()
@@ -166,21 +166,25 @@ class Store:
     # ---- reading ----
 
     def _read(self) -> None:
-        for path in sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda p: (p.stat().st_mtime_ns, p.name)):
+        found = list[tuple[Path, np.ndarray]]()
+        for path in sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda p: (_written(p), p.name)):
             if (index := _index_of(path)) is None:
                 self.news.append(f"{path.name} is damaged or cut short; its documents are computed anew")
                 with contextlib.suppress(OSError):
                     files.remove(path)
             else:
-                self._take(path, index)
+                found.append((path, index))
+        self._take(found)
 
-    def _take(self, path: Path, index: np.ndarray) -> None:
-        """Add a file's documents; of two states of one document the later counts."""
-        index = index.copy()
-        index["file"] = len(self._files)
-        self._files.append(path)
-        self.bytes += path.stat().st_size
-        merged = np.concatenate([self._index, index])
+    def _take(self, found: Sequence[tuple[Path, np.ndarray]]) -> None:
+        """Add the documents of files; of two states of one document the later counts."""
+        parts = [self._index]
+        for path, index in found:
+            parts.append(index.copy())
+            parts[-1]["file"] = len(self._files)
+            self._files.append(path)
+            self.bytes += int(index["bytes"].sum()) + index.nbytes + HEADER.size
+        merged = np.concatenate(parts)
         order = np.lexsort((merged["file"], merged["low"], merged["high"]))
         merged = merged[order]
         last = np.ones(len(merged), bool)
@@ -230,16 +234,16 @@ class Store:
 
 def make_room(own: Path, needed: int, limit: int, news: list[str]) -> int:
     """Remove the folders used longest ago until `needed` bytes fit beside the others; returns the bytes of those that stay."""
-    others = sorted((folder for folder in _folders() if folder != own), key=_last_use)
+    others = sorted((folder for folder in _folders() if folder != own), key=lambda folder: _written(folder / KEY))
     held = {folder: _bytes(folder) for folder in others}
     for folder in others:
         if sum(held.values()) + needed <= limit:
             break
         if _in_use(folder):
             continue
-        news.append(f"the prefix cache {folder.name[:8]} ({size(held[folder])}) is removed to make room")
-        files.remove(folder)
-        del held[folder]
+        with contextlib.suppress(OSError):  # somebody else's
+            files.remove(folder)
+            news.append(f"the prefix cache {folder.name[:8]} ({size(held.pop(folder))}) is removed to make room")
     return sum(held.values())
 
 
@@ -248,13 +252,18 @@ def _folders() -> list[Path]:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}"))
+    total = 0
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            total += path.stat().st_size
+    return total
 
 
-def _last_use(folder: Path) -> float:
+def _written(path: Path) -> int:
+    """When a file was written; 0 where it has gone."""
     with contextlib.suppress(OSError):
-        return (folder / KEY).stat().st_mtime
-    return 0.0
+        return path.stat().st_mtime_ns
+    return 0
 
 
 def _empty(folder: Path) -> None:

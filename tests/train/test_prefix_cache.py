@@ -18,10 +18,11 @@ import zoo
 from harness import documents, trainer, weights
 
 from seektune import files
-from seektune.contracts import Document
+from seektune.contracts import Batch, Document
+from seektune.data.pack import collate
 from seektune.data.tokens import Tokens
 from seektune.errors import RecipeError, StoppedError
-from seektune.models import isolation
+from seektune.models import boundary, isolation
 from seektune.objectives.classify import Classify
 from seektune.train import checkpoint, prefix_cache, prefix_store
 from seektune.train.options import Train
@@ -254,6 +255,24 @@ def test_classification(place, architecture, rows):
     assert torch.equal(weights(first.model), weights(again.model))
     ours, theirs = ([m["loss"] for m in made.run.metrics("train")] for made in (first, plain))
     assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_a_prefix_that_stands_in_the_row_once(place):
+    """Two documents that begin alike, laid out as prefix, rest, rest: each token gets the state of its document and position."""
+    made = cached(place)
+    made.prefix.open(made.model)
+    ids = np.arange(20, 32, dtype=np.int32)
+    one, two = (
+        Document(np.append(ids[:6], rest), np.ones(6 + len(rest), np.float32)) for rest in (ids[6:8], ids[8:12])
+    )
+    segments, positions = [0] * 8 + [1] * 4, [*range(8), *range(6, 10)]
+    row = [torch.tensor([list(values)]) for values in (np.append(one.ids, two.ids[6:]), positions, segments)]
+    micro = Batch([one, two], *row, None, (8, 10))
+    made.model.train()
+    made.prefix.attach(made.model, micro)
+    made.prefix.close()
+    alone = [boundary.record(made.model, collate([document]), made.prefix.below)[0][0][0] for document in (one, two)]
+    assert torch.equal(micro.boundary.leaves[0][0], torch.cat([alone[0], alone[1][6:]]))
 
 
 # ---- damage ----

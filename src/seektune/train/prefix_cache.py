@@ -107,25 +107,34 @@ class PrefixCache:
         return np.concatenate([_bytes_of(leaf).reshape(-1) for leaf in leaves])
 
     def _laid_out(self, micro: Batch, states: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
-        """Tensors as a layer would return them for this row. Padding repeats a document's last state."""
+        """Tensors as a layer would return them for this row, or these rows."""
         assert micro.ids is not None
-        rows, time = micro.ids.shape
-        assert not micro.packed or time == sum(micro.lengths), "a packed row is its documents end to end"
-        made, first = [], 0
+        sources, made, first = _sources(micro), [], 0
         for dtype, shape in self.proof.kinds:
-            whole = torch.empty((rows, time, *shape), dtype=dtype)
-            width, at = dtype.itemsize * torch.Size(shape).numel(), 0
-            target = _bytes_of(whole).reshape(rows, time, width)
-            for row, (length, found) in enumerate(zip(micro.lengths, states, strict=True)):
-                part = found[first * length : (first + width) * length].reshape(length, width)
-                if micro.packed:
-                    target[0, at : at + length] = part
-                else:
-                    target[row, :length], target[row, length:] = part, part[-1]
-                at += length
-            made.append(whole.to(micro.ids.device))
+            width = dtype.itemsize * torch.Size(shape).numel()
+            parts = [
+                found[first * length : (first + width) * length].reshape(length, width)
+                for length, found in zip(micro.lengths, states, strict=True)
+            ]
+            joined = np.concatenate(parts)
+            whole = torch.from_numpy(joined if sources is None else joined[sources])
+            made.append(whole.view(dtype).reshape(*micro.ids.shape, *shape).to(micro.ids.device))
             first += width
         return tuple(made)
+
+
+def _sources(micro: Batch) -> np.ndarray | None:
+    """(rows, time): which token, of all documents end to end, stands where. None where they stand end to end in the row.
+
+    Padding takes a document's last token; it has no gradient, and nothing looks at it.
+    """
+    assert micro.ids is not None and micro.segments is not None and micro.positions is not None
+    ends = np.cumsum(micro.lengths)
+    if micro.packed and micro.ids.shape[1] == ends[-1]:
+        return None
+    segments, positions = micro.segments.cpu().numpy(), micro.positions.cpu().numpy()
+    padding = np.zeros(1, np.int64) if micro.packed else ends[:, None] - 1
+    return np.where(segments < 0, padding, (ends - micro.lengths)[segments] + positions)
 
 
 def _bytes_of(tensor: torch.Tensor) -> np.ndarray:

@@ -96,6 +96,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
     if _wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        model.disable_input_require_grads()  # type: ignore[operator]  # else frozen layers at the bottom are run backward
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
     before = decided.get("prefix_cache", prefix_cache.BEFORE_IT) if decided else None
     prefix = prefix_cache.decide(

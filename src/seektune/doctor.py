@@ -162,6 +162,7 @@ def model_facts(ready: Any) -> dict[str, Any]:
     facts["packing"] = (
         ready.isolation.reason if ready.layout.rows == "packed" else f"one document a row: {ready.isolation.reason}"
     )
+    facts["prefix_cache"] = ready.prefix.reason
     return facts
 
 

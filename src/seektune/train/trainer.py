@@ -23,6 +23,7 @@ from ..run import Run
 from . import checkpoint
 from .options import Train
 from .precision import Precision
+from .prefix_cache import PrefixCache
 
 LESS_MEMORY = "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
 
@@ -85,6 +86,7 @@ class Trainer:
     observers: Sequence[Observer] = ()
     where: Callable[[int], str] = lambda record: f"record {record}"  # names a record in messages
     smaller: Callable[[], str] = lambda: LESS_MEMORY  # what to change where memory does not suffice
+    prefix: PrefixCache | None = None  # where the lower layers are run once per document
     tally: Tally = field(default_factory=Tally)
     _stop: str = ""  # why to stop after this step
     _saved: int = -1  # step of the last checkpoint
@@ -99,6 +101,7 @@ class Trainer:
         self._tell("start", total_steps=self.total_steps)
         previous = self._catch_signals()
         try:
+            self._open_prefix()
             for batch in self.source if not self._over else ():
                 self._one(batch)
                 if self._over:
@@ -109,9 +112,25 @@ class Trainer:
                 raise cannot_write(self.run, reason) from error
             raise
         finally:
+            self._close_prefix()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.tally
+
+    def _open_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.open(self.model)
+            self._tell("prefix_cache", layer=self.prefix.layer, documents=self.prefix.documents)
+            self._pass_on_news()
+
+    def _close_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.close()
+            self._pass_on_news()
+
+    def _pass_on_news(self) -> None:
+        for line in self.prefix.news() if self.prefix is not None else ():
+            self._tell("prefix_cache", said=line)
 
     @property
     def _over(self) -> bool:
@@ -146,6 +165,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.tally.seconds += seconds
         self._log(result, tokens / seconds)
+        self._pass_on_news()
         if not result.finite:
             self._non_finite(result, batch)
         step, options = self.tally.step, self.options
@@ -191,6 +211,8 @@ class Trainer:
         scale = self._scale(batch)
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         for micro in self._cut(fresh.documents):
+            if self.prefix is not None:
+                self.prefix.attach(self.model, micro)
             with self.precision.autocast():
                 loss = self.objective.loss(self.model, micro)
             self.precision.scale(loss.total * scale).backward()

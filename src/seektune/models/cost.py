@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts import Batch, Document
 from ..data import pack
-from . import attention, forward, heads
+from . import attention, blueprint, forward, heads
 from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
@@ -262,8 +262,13 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
     length = CHUNK if "linear_attention" in kinds else 32
-    with untouched(model), _without_checkpointing(model):
-        one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
+    with (
+        blueprint.thinned(model) as stands_for,
+        blueprint.as_if_there(model, precision.device),
+        untouched(model),
+        _without_checkpointing(model),
+    ):
+        one, two, three = (_kept(model, precision, length * times).of(stands_for) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
     quadratic = [
         max(0.0, (c - 2 * b + a) / (2 * length**2))
@@ -277,7 +282,7 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     plain = _plain(model, config)
     return Footprint(
         token=sum(linear) + max(outside, 0.0),
-        border=two.border / (2 * length),
+        border=sum(two.borders) / (2 * length),
         by_layer=tuple(linear),
         attending=len(linear) - kinds.count("linear_attention"),
         pair=sum(quadratic) - pair_near,
@@ -292,24 +297,30 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
 
 @dataclass
 class Kept:
-    """What autograd holds at the end of a forward, in bytes: in all, of each layer, and what goes from layer to layer."""
+    """What autograd holds at the end of a forward, in bytes: in all, of each layer, and what goes into each."""
 
     total: int = 0
     layers: list[int] = field(default_factory=list)
-    border: int = 0
+    borders: list[int] = field(default_factory=list)
+
+    def of(self, stands_for: Sequence[int]) -> Kept:
+        """Of the whole model, where layers were left out: `stands_for` names for each layer the one that was run."""
+        layers = [self.layers[index] for index in stands_for]
+        total = self.total + sum(layers) - sum(self.layers)
+        return Kept(total, layers, [self.borders[index] for index in stands_for])
 
 
 def _kept(model: Any, precision: Any, length: int) -> Kept:
     """Of one document of random tokens, packed (a row by itself), without the head."""
     import torch
 
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
     found, seen, alive = Kept(), set(own), list[torch.Tensor]()
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
             alive.append(tensor)  # while it lives, no other tensor gets its address
             found.total += storage.nbytes()
         return tensor
@@ -317,7 +328,7 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
     def enter(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         found.layers.append(-found.total)
         hidden = arguments[0] if arguments else named.get("hidden_states")
-        found.border += hidden.nbytes if isinstance(hidden, torch.Tensor) else 0
+        found.borders.append(hidden.nbytes if isinstance(hidden, torch.Tensor) else 0)
 
     def leave(module: Any, arguments: Any, result: Any) -> None:
         found.layers[-1] += found.total

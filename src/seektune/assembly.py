@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tokenizers
 import torch
 
-from . import console, doctor, files, plan, proof, require, runtime
+from . import console, doctor, draft, files, plan, proof, require, runtime
 from .contracts import Event
 from .data.chat import Renderer
 from .data.prepare import Prepared
-from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
 from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, layers, load
+from .models import heads, isolation, layers, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -64,21 +62,19 @@ class Assembled:
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     """Read the data, open the model, apply the tuner, predict. Raises InputError before anything is written."""
-    device = runtime.resolve_device(recipe.train.device)
-    if recipe.train.device == "auto" and device.type == "cpu":
-        torch.set_num_threads(runtime.usable_cores())
-    folder = load.folder_of(recipe.model)
-    renderer = _with_new_tokens(
-        Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens
-    )
-    data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
-                        cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
-    doctor.check_data(recipe, data)
+    reading = draft.read(recipe, decided)
+    draft.refuse_early(reading, decided)
+    return opened(reading, decided)
+
+
+def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Assembled:
+    """The model opened, tuned and planned for. Raises InputError where it will not fit."""
+    recipe, data, folder = reading.recipe, reading.data, reading.folder
+    device, precision = reading.device, reading.precision
     seed_everything(recipe.seed)
-    precision = (decided or {}).get("precision") or _precision(recipe.train.precision, device)
     model = _open(recipe, data, device)
     if recipe.model.new_tokens:
-        heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
+        heads.add_tokens(model, load.open_tokenizer(draft.tokenizer_folder(folder)), recipe.model.new_tokens)
     model = recipe.tuner.apply(model)
     prepare_dtypes(model, precision)
     if prepare_objective := getattr(recipe.objective, "prepare", None):
@@ -91,40 +87,17 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if _wants_checkpointing(recipe, predicted, decided):
+    if draft.wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
+    draft.refuse(predicted)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
-
-
-def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
-    """The renderer that knows them too, by the ids that `heads.add_tokens` gives them."""
-    if not tokens:
-        return renderer
-    grown = tokenizers.Tokenizer.from_str(renderer.tokenizer.to_str())
-    grown.add_special_tokens(tokens)
-    return Renderer(grown, renderer.templates, renderer.special, renderer.name)
 
 
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def _tokenizer_folder(folder: Path) -> Path:
-    """Where the tokenizer lies: an adapter's folder may leave it to its base."""
-    if adapters.is_adapter(folder) and not (folder / "tokenizer.json").exists():
-        return load.folder_of(load.base_of(folder))
-    return folder
-
-
-def _precision(asked: str, device: torch.device) -> str:
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return runtime.fast_precision(device.type)
 
 
 def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Module:
@@ -160,13 +133,6 @@ def _layout(
         )
     tokens = plan.choose_tokens(model, recipe.train, device=device)
     return Layout(rows, data.renderer.pad_id, records, tokens)
-
-
-def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
-    if decided:
-        return bool(decided["activation_checkpointing"])
-    asked = recipe.train.activation_checkpointing
-    return asked if isinstance(asked, bool) else not predicted.fits
 
 
 # ---- a run, from its folder to its report ----

@@ -147,7 +147,9 @@ def thinned(model: Any) -> Iterator[list[int]]:
 def _layer_kinds(model: Any) -> list[tuple[Any, ...]]:
     """Layers of equal kind keep the same: parameters alike, the same kind of attention, and something below that learns or not."""
     config, depth = heads.base_of(model).config.get_text_config(), depth_of(model)
-    lowest = min((at for n, p in model.named_parameters() if p.requires_grad and (at := depth[n]) is not None), default=0)
+    lowest = min(
+        (at for n, p in model.named_parameters() if p.requires_grad and (at := depth[n]) is not None), default=0
+    )
     lists = [v for v in vars(config).values() if isinstance(v, list) and len(v) == len(blocks(model)[1])]
     return [
         (

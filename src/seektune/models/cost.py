@@ -73,13 +73,18 @@ class Weights:
     frozen_bytes: int
     trained_bytes: int
     cast_bytes: int  # copies of trained matrices in the type of the arithmetic, which autocast keeps for one forward
+    layer_bytes: int = 0  # of the frozen bytes: those inside the layers
+    linear_bytes: int = 0  # of these: matrices, each of `linear_rows` rows in all
+    linear: int = 0  # elements of the matrices
+    linear_rows: int = 0
 
 
 def weights_of(model: Any, precision: str) -> Weights:
     """`precision`: float32, bfloat16 or float16. A tied tensor counts once."""
-    total = trained = frozen_bytes = casts = 0
+    total = trained = frozen_bytes = casts = layer_bytes = linear_bytes = linear = rows = 0
+    inside = blocks(model)[0] + "."
     embedding = None if heads.tied(model) else heads.base_of(model).get_input_embeddings().weight
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         total += parameter.numel()
         if parameter.requires_grad:
             trained += parameter.numel()
@@ -87,8 +92,13 @@ def weights_of(model: Any, precision: str) -> Weights:
         else:
             width = BYTES[precision] if parameter.is_floating_point() else parameter.element_size()
             frozen_bytes += parameter.numel() * width
+            layer_bytes += parameter.numel() * width * name.startswith(inside)
+            if name.startswith(inside) and parameter.ndim >= 2 and parameter.is_floating_point():
+                linear, linear_bytes = linear + parameter.numel(), linear_bytes + parameter.numel() * width
+                rows += parameter.numel() // parameter.shape[-1]
     cast_bytes = casts * BYTES[precision] if precision != "float32" else 0
-    return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes)
+    held = (layer_bytes, linear_bytes, linear, rows)
+    return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes, *held)
 
 
 def stored_bytes(model: Any) -> int:
@@ -254,15 +264,22 @@ def logits_bytes(model: Any, learnt: int) -> int:
     return 4 * LOGITS_LIVE * learnt * head.weight.shape[0] if head is not None else 0
 
 
-def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
+def logits_held(each: int, learnt: float) -> float:
+    """Bytes of logits that are there at once, of so many learnt tokens at `each` bytes (`logits_bytes`): all of them."""
+    return each * learnt
+
+
+def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) -> Footprint:
     """Read off autograd in three forwards over one document of L, 2 L and 3 L random tokens, in training mode (L: 32 or 64).
 
-    `precision`: train.precision.Precision (its autocast is used). Leaves random states, modes and gradients as they were.
+    `precision`: train.precision.Precision (its autocast is used); `fused`: attention of every length goes through a fused kernel,
+    as on a GPU. A drawn model (models/blueprint.py) gives the same numbers. Leaves random states, modes and gradients as they were.
     """
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
     length = CHUNK if "linear_attention" in kinds else 32
     with (
+        _attention_that_is(fused),
         blueprint.thinned(model) as stands_for,
         blueprint.as_if_there(model, precision.device),
         untouched(model),
@@ -288,7 +305,7 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
         pair=sum(quadratic) - pair_near,
         pair_near=pair_near,
         pair_bound=float(sum(near) * BYTES[precision.name]) if plain else pair_near,
-        short=attention.SHORT if plain else None,
+        short=(0 if fused else attention.SHORT) if plain else None,
         window=window,
         width=BYTES[precision.name],
         packed=packed,
@@ -378,6 +395,17 @@ def untouched(model: Any) -> Iterator[None]:
         for module, training in modes.items():
             module.training = training
         attention.clear()
+
+
+@contextlib.contextmanager
+def _attention_that_is(fused: bool) -> Iterator[None]:
+    """Inside, `attention` takes batched products for no document, where `fused`."""
+    short = attention.SHORT
+    attention.SHORT = 0 if fused else short
+    try:
+        yield
+    finally:
+        attention.SHORT = short
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""What the plan predicts beside what a run takes: ten recipes, each through `seektune train` in a process of its own.
+"""What the plan predicts beside what a run takes: eleven recipes, each through `seektune train` in a process of its own.
 
-    python bench/memory.py                          # all ten; memory and time, predicted and measured
+    python bench/memory.py                          # all of them; memory and time, predicted and measured
     python bench/memory.py --only lora full-tiny    # some of them
     python bench/memory.py --json docs/figures/memory.json
 

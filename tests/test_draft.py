@@ -90,8 +90,8 @@ def test_checkpointing_is_chosen_where_only_that_fits(here, monkeypatch):
 
 def test_seventy_billion_parameters_on_named_machines(here, capsys):
     config_only(here / "model", **LLAMA_70B)
-    with pytest.raises(InputError, match=r"plan: .* will be needed and 80\.0 GiB are there; .*sharding over 4 devices"):
-        call("--device", "h100", "train.precision=auto", "--json")
+    with pytest.raises(InputError, match=r"plan: .* will be needed and 80\.0 GiB are there; .*sharding over 2 devices"):
+        call("train.precision=auto", "--device", "h100", "--json")
     found = json.loads(capsys.readouterr().out)
     assert found["facts"]["model"]["parameters"] > 70e9
     assert found["plan"]["memory_bytes"]["frozen weights"] == 2 * 70_553_706_496
@@ -99,7 +99,7 @@ def test_seventy_billion_parameters_on_named_machines(here, capsys):
     assert found["plan"]["time_from"].startswith("estimated for h100: 50%")
     assert any("holds no weights" in finding["line"] for finding in found["findings"])
     assert "dead" not in found["facts"]["model"]  # that needs weights
-    assert call("--device", "h100", "--devices", "8", "train.precision=auto", "--json") == 0
+    assert call("train.precision=auto", "--device", "h100", "--devices", "8", "--json") == 0
     several = json.loads(capsys.readouterr().out)
     assert several["plan"]["memory_bytes"]["frozen weights"] == pytest.approx(2 * 70_553_706_496 / 8, abs=1)
     assert any("this version trains on one" in finding["line"] for finding in several["findings"])

@@ -37,8 +37,8 @@ ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
 OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
-HOLES = 0.4  # of the activations: what lies idle between tensors in the C library's heap (measured: 0.1 to 0.8)
-FIRST_STEP = 100 << 20  # bytes that the first step on a CPU sets up and keeps: kernels, spare room of the heap
+HOLES = 0.5  # of what a forward frees again: it lies idle in the C library's heap (bench/memory.py; glibc 2.36)
+LIBRARIES = 100 << 20  # bytes of code and tables that opening a model brings into the process
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
 HERE = "this machine"
@@ -58,7 +58,7 @@ class Needs:
     stored_bytes: int  # the model on disk
     adapter: bool
     process_bytes: int  # what the process holds beside the model: libraries, data
-    holes: float  # of the allocator, as a share of the activations
+    holes: float  # of the allocator, as a share of what a forward frees again
     on_cpu: bool = True
     streamed: bool = False  # frozen layers come from their files, two at a time
     shards: int = 1  # devices that weights, gradients and optimizer state are spread over
@@ -83,7 +83,7 @@ class Needs:
             "gradients": gradients / self.shards,
             "optimizer": ADAM_BYTES * self.weights.trained / self.shards,
             "logits": min(logits, active) if at_loss >= in_layer else 0,
-            "allocator": self.holes * active,
+            "allocator": self.holes * self.footprint.given_back(micro.lengths, checkpointing),
         }
         if self.shards > 1:
             parts["gathered layers"] = 2 * (self.weights.layer_bytes + casts) / self.footprint.layers
@@ -309,7 +309,9 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         cost.logits_bytes(model, 1),
         cost.stored_bytes(model),
         adapters.attached(model),
-        process_bytes=max(0, runtime_rss() - held) + FIRST_STEP if on_cpu else CONTEXT * (there != kind),
+        process_bytes=max(0, runtime_rss() - held) + LIBRARIES * (there == "meta")
+        if on_cpu
+        else CONTEXT * (there != kind),
         holes=HOLES if on_cpu else 0.0,
         on_cpu=on_cpu,
     )

@@ -96,17 +96,14 @@ def isolate(model: Any) -> isolation.Isolation:
 
 @contextlib.contextmanager
 def as_if_there(model: Any, device: str) -> Iterator[None]:
-    """Inside, the parameters of a model on the meta device pass for tensors of `device`; a real model is left alone."""
+    """Inside, the parameters of a model on the meta device pass for tensors of `device` (a real model is left alone), and
+    transformers takes every row for one document without asking its values."""
     import torch
-
-    if not next(model.parameters()).is_meta:
-        yield
-        return
     from transformers import masking_utils
 
-    mode = _mode()
-    held = [(module._parameters, dict(module._parameters)) for module in model.modules()]
-    held += [(module._buffers, dict(module._buffers)) for module in model.modules()]
+    mode = _mode() if next(model.parameters()).is_meta else contextlib.nullcontext()
+    places = [place for module in model.modules() for place in (module._parameters, module._buffers)]
+    held = [(place, dict(place)) for place in places if not isinstance(mode, contextlib.nullcontext)]
     asks_values, masking_utils.find_packed_sequence_indices = masking_utils.find_packed_sequence_indices, _one_document
     try:
         with mode:

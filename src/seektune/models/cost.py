@@ -222,6 +222,7 @@ class Footprint:
     window: int | None
     width: int  # bytes of a number in the arithmetic
     packed: bool
+    freed: float = 0.0  # per token: what the forward asks for and gives back at once; it leaves holes in a heap
 
     def tokens(self, lengths: Sequence[int]) -> int:
         """Tokens of one micro-batch, padding counted."""
@@ -252,6 +253,11 @@ class Footprint:
         for layer in reversed(self.by_layer):  # what later layers kept is free by then
             most, freed = max(most, TEMPORARY * layer - freed), freed + layer
         return most * tokens + pairs
+
+    def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
+        """Bytes that the forward asks for and frees again, between what is kept; of one layer, where no more is kept of it."""
+        freed = self.freed * self.tokens(lengths)
+        return 2 * freed / self.layers if checkpointing else freed
 
     @property
     def layers(self) -> int:
@@ -309,6 +315,7 @@ def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) 
         window=window,
         width=BYTES[precision.name],
         packed=packed,
+        freed=max(0.0, (two.asked - one.asked) / length - (two.total - one.total) / length),
     )
 
 
@@ -319,12 +326,16 @@ class Kept:
     total: int = 0
     layers: list[int] = field(default_factory=list)
     borders: list[int] = field(default_factory=list)
+    asked: int = 0  # bytes of all tensors that were made on the way
+    asked_by: list[int] = field(default_factory=list)  # of each layer
 
     def of(self, stands_for: Sequence[int]) -> Kept:
         """Of the whole model, where layers were left out: `stands_for` names for each layer the one that was run."""
         layers = [self.layers[index] for index in stands_for]
         total = self.total + sum(layers) - sum(self.layers)
-        return Kept(total, layers, [self.borders[index] for index in stands_for])
+        asked_by = [self.asked_by[index] for index in stands_for]
+        asked = self.asked + sum(asked_by) - sum(self.asked_by)
+        return Kept(total, layers, [self.borders[index] for index in stands_for], asked, asked_by)
 
 
 def _kept(model: Any, precision: Any, length: int) -> Kept:
@@ -344,22 +355,48 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
 
     def enter(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         found.layers.append(-found.total)
+        found.asked_by.append(-made.total)
         hidden = arguments[0] if arguments else named.get("hidden_states")
         found.borders.append(hidden.nbytes if isinstance(hidden, torch.Tensor) else 0)
 
     def leave(module: Any, arguments: Any, result: Any) -> None:
         found.layers[-1] += found.total
+        found.asked_by[-1] += made.total
 
-    batch = _random_row(model, length)
+    batch, made = _random_row(model, length), _counting()
+    made.seen |= dict.fromkeys(own)
     handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
     handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
     try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), precision.autocast():
+        kept = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t)
+        with torch.enable_grad(), kept, precision.autocast(), made:
             forward.run(forward.backbone(model), batch)
     finally:
         for handle in handles:
             handle.remove()
+    found.asked = made.total
     return found
+
+
+def _counting() -> Any:
+    """A mode that adds up the bytes of every new tensor: `total`."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Counting(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.total, self.seen = 0, dict[int, Any]()  # storage -> a tensor that keeps it: no other gets its place
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(result):
+                if hasattr(tensor, "untyped_storage") and tensor.untyped_storage()._cdata not in self.seen:
+                    self.seen[tensor.untyped_storage()._cdata] = tensor
+                    self.total += tensor.untyped_storage().nbytes()
+            return result
+
+    return Counting()
 
 
 def _random_row(model: Any, length: int) -> Batch:

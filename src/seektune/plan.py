@@ -7,7 +7,6 @@ them out; time from two timed micro-steps on the longest real batch (`timed`), w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import math
 import random
@@ -15,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from . import proposals, runtime
 from .contracts import Batch, Document
 from .devices import Device
 from .models import cost, layers
+from .runtime import release_memory, rss
 
 if TYPE_CHECKING:
     import torch
@@ -309,9 +308,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         cost.logits_bytes(model, 1),
         cost.stored_bytes(model),
         adapters.attached(model),
-        process_bytes=max(0, runtime_rss() - held) + LIBRARIES * (there == "meta")
-        if on_cpu
-        else CONTEXT * (there != kind),
+        process_bytes=max(0, rss() - held) + LIBRARIES * (there == "meta") if on_cpu else CONTEXT * (there != kind),
         holes=HOLES if on_cpu else 0.0,
         on_cpu=on_cpu,
     )
@@ -488,25 +485,4 @@ def memory_limit(device: torch.device) -> int:
 
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return min(runtime.memory_bytes(), runtime_rss() + _free())
-
-
-def release_memory() -> None:
-    """Hand freed memory back to the system: the C library keeps it, and it would count as held from here on."""
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _free() -> int:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return runtime.memory_bytes()
-
-
-def runtime_rss() -> int:
-    """Bytes of memory that this process holds now."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
-    return runtime.peak_rss()
+    return min(runtime.memory_bytes(), rss() + runtime.free_bytes())

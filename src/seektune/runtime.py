@@ -7,6 +7,7 @@ once, when they start.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import platform
@@ -253,6 +254,28 @@ def memory_bytes(root: Path = Path("/")) -> int:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int((root / name).read_text()))
     return min(limits)
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the system: the C library keeps it, and it would count as held from here on."""
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def free_bytes() -> int:
+    """Memory that the machine can still give."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return memory_bytes()
+
+
+def rss() -> int:
+    """Bytes of memory that this process holds now."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
+    return peak_rss()
 
 
 # Facts for environment.json

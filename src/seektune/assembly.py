@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tokenizers
 import torch
 
-from . import console, doctor, files, plan, proof, require, runtime
+from . import console, doctor, draft, files, plan, proof, require, runtime
 from .contracts import Event, Objective, Tuner
 from .data.chat import Renderer
 from .data.prepare import Prepared
-from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
 from .errors import (
     DataError,
@@ -35,7 +33,7 @@ from .errors import (
     problem,
 )
 from .evaluate import evaluator, stored
-from .models import adapters, fuse, heads, isolation, layers, load, quantise, streaming
+from .models import fuse, heads, isolation, layers, load, quantise, streaming
 from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
@@ -78,21 +76,19 @@ class Assembled:
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     """Read the data, open the model, apply the tuner, predict. Raises InputError before anything is written."""
-    device = runtime.resolve_device(recipe.train.device)
-    if recipe.train.device == "auto" and device.type == "cpu":
-        torch.set_num_threads(runtime.usable_cores())
-    folder = load.folder_of(recipe.model)
-    renderer = _with_new_tokens(
-        Renderer.from_folder(_tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens
-    )
-    data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
-                        cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
-    doctor.check_data(recipe, data)
+    reading = draft.read(recipe, decided)
+    draft.refuse_early(reading, decided)
+    return opened(reading, decided)
+
+
+def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Assembled:
+    """The model opened, tuned and planned for. Raises InputError where it will not fit."""
+    recipe, data, folder = reading.recipe, reading.data, reading.folder
+    device, precision = reading.device, reading.precision
     seed_everything(recipe.seed)
-    precision = (decided or {}).get("precision") or _precision(recipe.train.precision, device)
     model = _open(recipe, data, device)
     if recipe.model.new_tokens:
-        heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
+        heads.add_tokens(model, load.open_tokenizer(draft.tokenizer_folder(folder)), recipe.model.new_tokens)
     model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
     if recipe.train.stream:
@@ -103,7 +99,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if not recipe.train.stream and _wants_checkpointing(recipe, predicted, decided):
+    if not recipe.train.stream and draft.wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         model.disable_input_require_grads()  # type: ignore[operator]  # else frozen layers at the bottom are run backward
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
@@ -113,6 +109,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         steps / recipe.source.batches_per_epoch(), before,
     )  # fmt: skip
     predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
+    draft.refuse(predicted)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, prefix)
 
 
@@ -130,34 +127,10 @@ def set_up(
     return model, proved
 
 
-def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
-    """The renderer that knows them too, by the ids that `heads.add_tokens` gives them."""
-    if not tokens:
-        return renderer
-    grown = tokenizers.Tokenizer.from_str(renderer.tokenizer.to_str())
-    grown.add_special_tokens(tokens)
-    return Renderer(grown, renderer.templates, renderer.special, renderer.name)
-
-
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def _tokenizer_folder(folder: Path) -> Path:
-    """Where the tokenizer lies: an adapter's folder may leave it to its base."""
-    if adapters.is_adapter(folder) and not (folder / "tokenizer.json").exists():
-        return load.folder_of(load.base_of(folder))
-    return folder
-
-
-def _precision(asked: str, device: torch.device) -> str:
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    return runtime.fast_precision(device.type)
 
 
 def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Module:
@@ -236,13 +209,6 @@ def layout_of(
     tokens = plan.choose_tokens(model, options, device=device)
     share = rows == "packed" and proved.shares and not options.stream
     return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
-
-
-def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
-    if decided:
-        return bool(decided["activation_checkpointing"])
-    asked = recipe.train.activation_checkpointing
-    return asked if isinstance(asked, bool) else not predicted.fits
 
 
 # ---- a run, from its folder to its report ----

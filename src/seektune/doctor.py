@@ -66,7 +66,7 @@ def check_data(recipe: Any, data: Prepared) -> None:
 
 
 def check(ready: Any, root: Path = RUNS) -> Diagnosis:
-    """The diagnosis of an assembled run, whose plan gets its time here. `root`: the folder of earlier runs.
+    """The diagnosis of an assembled run, whose plan gets its time here, or of a drafted one. `root`: the folder of earlier runs.
 
     Leaves model, gradients and random states as they were.
     """
@@ -74,21 +74,24 @@ def check(ready: Any, root: Path = RUNS) -> Diagnosis:
     from .models import forward
 
     recipe, data, model = ready.recipe, ready.data, ready.model
-    look = Look(recipe, data)
+    look, closed = Look(recipe, data), getattr(ready, "closed", "")
     found = [
+        *tryout.not_opened(ready),
         *findings.of_data(look),
         *findings.vocabulary(data, forward.vocabulary(model)),
         *tryout.too_long_for(model, data),
         *tryout.half_weights(model),
         *tryout.served_otherwise(model, data),
         *findings.learning_rate(recipe, ready.plan.parameters),
-        *findings.precision(recipe.train.precision, lambda: runtime.measure(ready.device.type)),
+        *(() if closed else findings.precision(recipe.train.precision, lambda: runtime.measure(ready.device.type))),
         *findings.previous(recipe, root),
         *tryout.memory(ready.plan),
         *tryout.disk(ready.plan, root),
     ]
     facts = {"data": data_facts(look), "model": model_facts(ready)}
-    if ready.plan.fits and not any(finding.severity == "error" for finding in found):  # else trying would fail
+    if closed:
+        ready.plan = tryout.estimated(ready)
+    elif ready.plan.fits and not any(finding.severity == "error" for finding in found):  # else trying would fail
         ready.plan = tryout.timed(ready)
         facts["model"]["dead"] = dead = tryout.dead_modules(ready)
         found += tryout.dead(dead)

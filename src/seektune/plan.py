@@ -7,7 +7,6 @@ them out; time from two timed micro-steps on the longest real batch (`timed`), w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import math
 import random
@@ -15,14 +14,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import runtime
+from . import proposals, runtime
 from .contracts import Batch, Document
+from .devices import Device
 from .models import cost, layers, streaming
+from .runtime import release_memory, rss
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,14 @@ ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
 OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
-HOLES = 0.4  # of the activations: what lies idle between tensors in the C library's heap (measured: 0.1 to 0.8)
-FIRST_STEP = 100 << 20  # bytes that the first step on a CPU sets up and keeps: kernels, spare room of the heap
+HOLES = 0.5  # of what a forward frees again: it lies idle in the C library's heap (bench/memory.py; glibc 2.36)
+LIBRARIES = 100 << 20  # bytes of code and tables that opening a model brings into the process
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
-MICROBATCH_COST = 0.05  # speed that halving a micro-batch loses, about
+HERE = "this machine"
+SMALLEST = 256  # tokens of an `auto` micro-batch where memory is short
+BAND = 0.1  # how far a prediction of memory may be off: a run is refused only where it would not fit even so
+CONTEXT = 600 << 20  # bytes that CUDA's context and libraries take of a GPU
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class Needs:
     stored_bytes: int  # the model on disk
     adapter: bool
     process_bytes: int  # what the process holds beside the model: libraries, data
-    holes: float  # of the allocator, as a share of the activations
+    holes: float  # of the allocator, as a share of what a forward frees again
+    on_cpu: bool = True
+    streamed: bool = False  # frozen layers come from their files, two at a time
+    shards: int = 1  # devices that weights, gradients and optimizer state are spread over
 
     def memory(self, micro: Micro, checkpointing: bool, several: bool) -> dict[str, int]:
         """Bytes by part at the peak of a step. `several`: gradients of an earlier micro-batch are there already."""
@@ -62,7 +68,7 @@ class Needs:
             self.footprint.kept(micro.lengths, checkpointing),
             self.footprint.passing(micro.lengths, checkpointing),
         )
-        casts, logits = self.weights.cast_bytes, self.logits_bytes * micro.learnt
+        casts, logits = self.weights.cast_bytes, cost.logits_held(self.logits_bytes, micro.learnt)
         at_loss = casts + logits
         in_layer = passing + (casts / self.footprint.layers if checkpointing else casts)
         active = kept + max(at_loss, in_layer)
@@ -71,13 +77,15 @@ class Needs:
             active = max(active - gradients, 0)
         parts = {
             "process": self.process_bytes,
-            "frozen weights": self.weights.frozen_bytes,
-            "trained weights": self.weights.trained_bytes,
-            "gradients": gradients,
-            "optimizer": ADAM_BYTES * self.weights.trained,
+            "frozen weights": self.weights.frozen_bytes / self.shards,
+            "trained weights": self.weights.trained_bytes / self.shards,
+            "gradients": gradients / self.shards,
+            "optimizer": ADAM_BYTES * self.weights.trained / self.shards,
             "logits": min(logits, active) if at_loss >= in_layer else 0,
-            "allocator": self.holes * active,
+            "allocator": self.holes * self.footprint.given_back(micro.lengths, checkpointing),
         }
+        if self.shards > 1:
+            parts["gathered layers"] = 2 * (self.weights.layer_bytes + casts) / self.footprint.layers
         return {name: int(value) for name, value in parts.items()} | {"activations": int(active - parts["logits"])}
 
     def peak(self, micro: Micro, checkpointing: bool, several: bool) -> int:
@@ -90,18 +98,6 @@ class Micro:
 
     lengths: tuple[int, ...]
     learnt: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A change of the recipe under which the run would need `peak_bytes`, at about `slowdown` times the time."""
-
-    changes: dict[str, Any]
-    peak_bytes: int
-    slowdown: float
-
-    def __str__(self) -> str:
-        return ", ".join(f"{key}={str(value).lower()}" for key, value in self.changes.items())
 
 
 @dataclass(frozen=True)
@@ -124,11 +120,18 @@ class Plan:
     cache_bytes: int = 0  # of the frozen-prefix cache
     seconds: float | None = None
     tokens_per_second: float | None = None
+    time_from: str | None = None  # how the two came about
+    machine: str = HERE
     setup: Setup | None = field(default=None, repr=False, compare=False)  # what it was made from
 
     @property
     def fits(self) -> bool:
         return self.peak_memory_bytes <= ROOM * self.limit_bytes
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it would not fit even if the prediction were `BAND` too high."""
+        return (1 - BAND) * self.peak_memory_bytes > self.limit_bytes
 
     @property
     def disk_bytes(self) -> int:
@@ -142,10 +145,10 @@ class Plan:
             "fits": self.fits,
         }
 
-    def smaller(self, limit: int | None = None) -> list[Setting]:
+    def smaller(self, limit: int | None = None) -> list[proposals.Setting]:
         """Settings under which it fits into `limit` bytes (the machine's, where None), the one that loses least speed first."""
         assert self.setup is not None, "a plan that was read from a file knows no alternatives"
-        return self.setup.smaller(ROOM * self.limit_bytes if limit is None else limit)
+        return proposals.smaller(self.setup, ROOM * self.limit_bytes if limit is None else limit)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ class Setup:
     layout: Layout
     unit: int
     checkpointing: bool
+    link: float = 0.0  # bytes a second that come to the device; 0: not known
+    step_seconds: float = 0.0  # of an optimizer step, where it is known
 
     def draws(self) -> Iterator[list[Micro]]:
         """Optimizer steps as they may come: records shuffled as the loader does, cut as the trainer does."""
@@ -190,46 +195,15 @@ class Setup:
 
     def peak(self) -> int:
         micro, several, _ = self.largest()
-        return self.needs.peak(micro, self.checkpointing, several)
+        return self.needs.peak(micro, self.checkpointing, several) + self.block_inputs(micro)
 
-    def smaller(self, limit: float) -> list[Setting]:
-        found = [s for s in (*self._halved(), *self._checkpointed(), *self._shortened(limit)) if s.peak_bytes <= limit]
-        return sorted(found, key=lambda s: (s.slowdown, -s.peak_bytes))
-
-    def _halved(self, more: dict[str, Any] | None = None, slowdown: float = 1.0) -> Iterator[Setting]:
-        micro, _, _ = self.largest()
-        records, cost_of_it = len(micro.lengths) // self.unit, 0.0
-        while records > 1:
-            records, cost_of_it = records // 2, cost_of_it + MICROBATCH_COST
-            tried = dataclasses.replace(self, layout=dataclasses.replace(self.layout, records=records))
-            yield Setting({"train.microbatch": records} | (more or {}), tried.peak(), slowdown * (1 + cost_of_it))
-
-    def _checkpointed(self) -> Iterator[Setting]:
-        if self.checkpointing:
-            return
-        micro, _, _ = self.largest()
-        work, tried = self.needs.work, dataclasses.replace(self, checkpointing=True)
-        more, slowdown = (
-            {"train.activation_checkpointing": True},
-            work.training(*_both(micro), True) / work.training(*_both(micro)),
-        )
-        yield Setting(more, tried.peak(), slowdown)
-        yield from tried._halved(more, slowdown)
-
-    def _shortened(self, limit: float) -> Iterator[Setting]:
-        """The longest `max_length` that fits, with everything else as it is; it changes what is learnt, so it comes last."""
-        length = 1 << (int(self.lengths.max()) - 1).bit_length()
-        while length > 64:
-            length //= 2
-            share = np.minimum(1.0, length / np.maximum(self.lengths, 1))
-            tried = dataclasses.replace(self, lengths=np.minimum(self.lengths, length), learnt=self.learnt * share)
-            if (peak := tried.peak()) <= limit:
-                yield Setting({"data.max_length": length}, peak, math.inf)
-                return
-
-
-def _both(micro: Micro) -> tuple[tuple[int, ...], int]:
-    return micro.lengths, micro.learnt
+    def block_inputs(self, micro: Micro) -> int:
+        """Bytes kept between the layers for the other micro-batches of a step, where layers are streamed."""
+        if not self.needs.streamed:
+            return 0
+        footprint = self.needs.footprint
+        most = max(sum(footprint.tokens(m.lengths) for m in step) for step in self.draws())
+        return int(footprint.border * max(0, most - footprint.tokens(micro.lengths)))
 
 
 def _blank(length: int, index: int) -> Document:
@@ -241,14 +215,26 @@ def _blank(length: int, index: int) -> Document:
 
 
 def predict(
-    model: torch.nn.Module, options: Train, tokens: Tokens, layout: Layout, precision: str, steps: int, unit: int = 1
+    model: torch.nn.Module,
+    options: Train,
+    tokens: Tokens,
+    layout: Layout,
+    precision: str,
+    steps: int,
+    unit: int = 1,
+    machine: Device | None = None,
+    change: Callable[[Needs], Needs] = lambda needs: needs,
 ) -> Plan:
-    """The plan of a run whose tuner is applied and whose types are prepared. Changes nothing and times nothing."""
-    device = next(model.parameters()).device
+    """The plan of a run whose tuner is applied and whose types are prepared. Changes nothing and times nothing.
+
+    The model may be drawn only (models/blueprint.py). `machine`: where it will run, None for here; `change`: what the recipe
+    does to the needs that the modules do not show (proposals.py).
+    """
+    machine = machine or here(next(model.parameters()).device)
     lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.records)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
     checkpointing = layers.checkpoints_activations(model)
-    needs = needs_of(model, precision, layout.rows == "packed")
+    needs = change(needs_of(model, precision, layout.rows == "packed", machine.kind))
     setup = Setup(
         needs,
         lengths,
@@ -258,6 +244,7 @@ def predict(
         layout,
         unit,
         checkpointing,
+        machine.link,
     )
     micro, several, per_step = setup.largest()
     epochs = steps / math.ceil(len(starts) / options.batch_size)
@@ -267,6 +254,8 @@ def predict(
         memory["block inputs"] = int(
             needs.footprint.border * max(0, steps_tokens - needs.footprint.tokens(micro.lengths))
         )
+    elif between := setup.block_inputs(micro):
+        memory["block inputs"] = between
     squares = float((lengths.astype(float) ** 2).sum())
     one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
     state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained
@@ -282,10 +271,11 @@ def predict(
         flops=one * epochs,
         memory_bytes=memory,
         peak_memory_bytes=sum(memory.values()),
-        limit_bytes=memory_limit(device),
+        limit_bytes=machine.memory_bytes,
         checkpoint_bytes=state,
         checkpoints_bytes=kept * state,
         model_bytes=model_bytes,
+        machine=machine.name,
         setup=setup,
     )
 
@@ -299,51 +289,65 @@ def _epoch_flops(work: cost.Work, tokens: float, squares: float, learnt: float, 
 _known: weakref.WeakKeyDictionary[Any, dict[Any, cost.Footprint]] = weakref.WeakKeyDictionary()
 
 
-def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
-    """Facts of a model; what its layers keep is looked at once (three forwards of a few tokens) and remembered."""
+def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "") -> Needs:
+    """Facts of a model; what its layers keep is looked at once (three forwards of a few tokens) and remembered.
+
+    `kind` of the device that it will run on: cpu, cuda or mps; where it lies now, if left out.
+    """
     from .models import adapters
     from .train.precision import Precision
 
     weights = cost.weights_of(model, precision)
     known = _known.setdefault(model, {})
-    key = (precision, packed, weights.trained)
+    there = next(model.parameters()).device.type
+    kind = kind or ("cpu" if there == "meta" else there)
+    key = (precision, packed, weights.trained, kind)
     if key not in known:
-        known[key] = cost.footprint_of(model, Precision(precision, next(model.parameters()).device.type), packed)
-    held = sum(p.numel() * p.element_size() for p in model.parameters() if not streaming.travels(p))
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    process = max(0, runtime_rss() - held) + FIRST_STEP if on_cpu else 0
-    logits = cost.logits_bytes(model, 1)
-    holes = HOLES if on_cpu else 0.0
+        arithmetic = Precision(precision, "cpu" if there == "meta" else there)
+        known[key] = cost.footprint_of(model, arithmetic, packed, fused=kind != "cpu")
+    held = sum(p.numel() * p.element_size() for p in model.parameters() if not (p.is_meta or streaming.travels(p)))
+    on_cpu = kind == "cpu"
     return Needs(
         weights,
         known[key],
         cost.work_of(model),
-        logits,
+        cost.logits_bytes(model, 1),
         cost.stored_bytes(model),
         adapters.attached(model),
-        process,
-        holes,
+        process_bytes=max(0, rss() - held) + LIBRARIES * (there == "meta") if on_cpu else CONTEXT * (there != kind),
+        holes=HOLES if on_cpu else 0.0,
+        on_cpu=on_cpu,
     )
 
 
 def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device, limit: int | None = None) -> int:
-    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast.
+    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast;
+    fewer only where the run would not fit otherwise.
 
     `limit`: bytes that the process may hold in all, where not those of the machine.
     """
     low, high = TOKENS.get(device.type, TOKENS["cpu"])
     half = {p.dtype for p in model.parameters() if not p.requires_grad}
     precision = str(next(iter(half), "torch.float32")).removeprefix("torch.")
-    needs = needs_of(model, precision if precision in cost.BYTES else "float32", True)
+    needs = needs_of(model, precision if precision in cost.BYTES else "float32", True, device.type)
     room = memory_limit(device) if limit is None else limit
+    fixed = needs.peak(Micro((), 0), False, True)
+
+    def grown(tokens: int) -> int:
+        micro = Micro((min(tokens, 512),) * max(1, tokens // 512), tokens // 2)
+        return needs.peak(micro, options.activation_checkpointing is True, True) - fixed
+
     tokens = high
-    while tokens > low:
-        micro = Micro((512,) * (tokens // 512), tokens // 2)
-        fixed = needs.peak(Micro((), 0), False, True)
-        if needs.peak(micro, options.activation_checkpointing is True, True) - fixed <= 0.5 * max(room - fixed, 0):
-            break
+    while tokens > low and grown(tokens) > 0.5 * max(room - fixed, 0):
         tokens //= 2
-    return tokens
+    fewer = next((n for n in _halves(tokens) if fixed + grown(n) <= ROOM * room), tokens)
+    return fewer if tokens == low else tokens
+
+
+def _halves(tokens: int) -> Iterator[int]:
+    while tokens >= SMALLEST:
+        yield tokens
+        tokens //= 2
 
 
 # Time
@@ -371,7 +375,8 @@ def with_speed(plan: Plan, points: Sequence[tuple[float, float]]) -> Plan:
     each, rate = _line(points)
     update = plan.steps * OPTIMIZER_TRAFFIC * plan.trainable_parameters / TRAFFIC_SPEED
     seconds = plan.flops * rate + plan.microbatches * each + update
-    return dataclasses.replace(plan, seconds=seconds, tokens_per_second=plan.tokens / seconds)
+    found = plan.tokens / seconds
+    return dataclasses.replace(plan, seconds=seconds, tokens_per_second=found, time_from="timed micro-steps")
 
 
 def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -472,31 +477,18 @@ def untouched(model: torch.nn.Module) -> Iterator[None]:
 # Memory of this machine
 
 
+def here(device: torch.device) -> Device:
+    """This machine, as far as memory goes; a drawn model is planned for the CPU."""
+    import torch
+
+    device = torch.device("cpu") if device.type == "meta" else device
+    return Device(HERE, memory_limit(device), kind=device.type)
+
+
 def memory_limit(device: torch.device) -> int:
     """Bytes that this process may hold in all: what it holds and what is free. On a GPU, of the GPU."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    return min(runtime.memory_bytes(), runtime_rss() + _free())
-
-
-def release_memory() -> None:
-    """Hand freed memory back to the system: the C library keeps it, and it would count as held from here on."""
-    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _free() -> int:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
-    return runtime.memory_bytes()
-
-
-def runtime_rss() -> int:
-    """Bytes of memory that this process holds now."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
-    return runtime.peak_rss()
+    return min(runtime.memory_bytes(), rss() + runtime.free_bytes())

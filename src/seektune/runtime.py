@@ -7,6 +7,7 @@ once, when they start.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import platform
@@ -155,6 +156,7 @@ class Speed(NamedTuple):
     float32: float  # matrix products in fp32
     bfloat16: float  # matrix products in bf16
     memory: float  # bytes read
+    int8: float = 0.0  # matrix products of signed bytes; 0 where torch has none for this device
 
     @property
     def precision(self) -> str:
@@ -162,16 +164,18 @@ class Speed(NamedTuple):
 
 
 def measure(device: str = "cpu", cache: Path | None = None) -> Speed:
-    """The speed of this machine, timed in about half a second the first time and then read from the cache folder."""
+    """The speed of this machine, timed in less than a second the first time and then read from the cache folder."""
     import torch
 
     key = files.sha256_text(
-        "|".join([cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device])
+        "|".join(["2", cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device])
     )
     path = (cache or cache_folder()) / f"speed-{key[:16]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Speed(**files.read_json(path))
-    speed = Speed(_product_speed(torch.float32, device), _product_speed(torch.bfloat16, device), _read_speed(device))
+    with torch.random.fork_rng(devices=[]):  # what is drawn here must not move the random state of a run
+        single, half = (_product_speed(dtype, device) for dtype in (torch.float32, torch.bfloat16))
+        speed = Speed(single, half, _read_speed(device), _byte_speed(device))
     with contextlib.suppress(OSError):  # a cache that cannot be written costs half a second each time
         files.write_json(path, speed._asdict())
     return speed
@@ -185,8 +189,19 @@ def fast_precision(device: str = "cpu") -> str:
 def _product_speed(dtype: torch.dtype, device: str, size: int = 768, seconds: float = 0.12) -> float:
     import torch
 
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
     return 2 * size**3 / _best_time(lambda: a @ b, device, seconds)
+
+
+def _byte_speed(device: str, size: int = 768, seconds: float = 0.12) -> float:
+    """Products of signed bytes, summed in int32."""
+    import torch
+
+    a, b = (torch.randint(-128, 128, (size, size), dtype=torch.int8).to(device) for _ in range(2))
+    try:
+        return 2 * size**3 / _best_time(lambda: torch._int_mm(a, b), device, seconds)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return 0.0
 
 
 def _read_speed(device: str, megabytes: int = 128, seconds: float = 0.12) -> float:
@@ -251,6 +266,28 @@ def memory_bytes(root: Path = Path("/")) -> int:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int((root / name).read_text()))
     return min(limits)
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the system: the C library keeps it, and it would count as held from here on."""
+    with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def free_bytes() -> int:
+    """Memory that the machine can still give."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return memory_bytes()
+
+
+def rss() -> int:
+    """Bytes of memory that this process holds now."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmRSS:")).split()[1])
+    return peak_rss()
 
 
 # Facts for environment.json

@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import torch
 
-from . import plan
+from . import pace, plan, runtime
 from .console import size
 from .contracts import Batch, Document, Record
 from .data import pack, template
@@ -33,6 +33,14 @@ def timed(ready: Any) -> plan.Plan:
     if ready.plan.seconds is not None:
         return ready.plan
     return plan.timed(ready.plan, ready.model, ready.recipe.objective, ready.data.train_tokens, ready.precision)
+
+
+def estimated(ready: Any) -> plan.Plan:
+    """The plan with an estimate of its time: of a named machine from its data sheet, of this one from its calibration."""
+    machine = ready.machine
+    if not machine.bandwidth and machine.name == plan.HERE:
+        machine = pace.measured(machine, runtime.measure(machine.kind))
+    return pace.estimated(ready.plan, machine, ready.precision, ready.count)
 
 
 def dead_modules(ready: Any) -> list[str]:
@@ -182,17 +190,29 @@ def half_weights(model: Any) -> Iterator[Finding]:
 
 
 def memory(predicted: plan.Plan) -> Iterator[Finding]:
-    """A run that will not fit, with the two settings that cost the least."""
+    """A run that will not fit, with the settings that cost the least; an error where it would not even if the plan is a tenth
+    too high."""
     if predicted.fits:
         return
     found = f"{size(predicted.peak_memory_bytes)} will be needed and {size(predicted.limit_bytes)} are there"
-    ways = [f"{setting} ({size(setting.peak_bytes)})" for setting in predicted.smaller()[:2]]
-    yield warning(
+    ways = [f"{setting} ({size(setting.peak_bytes)}{_slower(setting.slowdown)})" for setting in predicted.smaller()[:3]]
+    report = error if predicted.hopeless else warning
+    yield report(
         "memory",
         "plan",
         found,
         fix="would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it",
     )
+
+
+def _slower(factor: float) -> str:
+    return f", about {factor:.2f} × the time" if 1 <= factor < float("inf") else ""
+
+
+def not_opened(ready: Any) -> Iterator[Finding]:
+    """A model that was drawn only: findings that need its weights are not among these."""
+    if reason := getattr(ready, "closed", ""):
+        yield warning("weights", "model", reason)
 
 
 def disk(predicted: plan.Plan, root: Path) -> Iterator[Finding]:

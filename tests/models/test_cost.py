@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seektune.contracts import Document
 from seektune.data import pack
-from seektune.models import attention, cost, isolation, load
+from seektune.models import attention, cost, forward, isolation, load
 from seektune.objectives.classify import Classify
 from seektune.objectives.sft import SFT
 from seektune.train.precision import Precision, prepare_dtypes
@@ -220,3 +220,24 @@ def test_looking_leaves_no_trace():
     assert torch.equal(first.grad, torch.ones_like(first))
     assert all(p.grad is None for p in list(model.parameters())[1:])
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def allocated(run):
+    """Bytes of all allocations, by torch's profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiled:
+        run()
+    return sum(max(e.nbytes(), 0) for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]")
+
+
+@pytest.mark.parametrize("tuner", [Full(), LoRA()], ids=["full", "lora"])
+def test_what_a_forward_frees_again_is_as_measured(tuner):
+    model = tuner.apply(with_our_attention(zoo.tiny("qwen2", hidden_size=128, intermediate_size=352))).train()
+    footprint = cost.footprint_of(model, Precision("float32", "cpu"), True)
+    rows = [pack.collate(documents([64] * count), packed=True) for count in (4, 8)]
+    few, many = (allocated(lambda row=row: forward.run(forward.backbone(model), row)) for row in rows)
+    kept = [footprint.kept(row.lengths) for row in rows]
+    freed = footprint.given_back(rows[1].lengths) - footprint.given_back(rows[0].lengths)
+    assert freed == pytest.approx(many - few - (kept[1] - kept[0]), rel=0.25)
+    assert footprint.given_back([64] * 4, checkpointing=True) == pytest.approx(2 * footprint.given_back([64] * 4) / 3)

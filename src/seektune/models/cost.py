@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts import Batch, Document
 from ..data import pack
-from . import attention, forward, heads, streaming
+from . import attention, blueprint, forward, heads, streaming
 from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
@@ -73,23 +73,34 @@ class Weights:
     frozen_bytes: int
     trained_bytes: int
     cast_bytes: int  # copies of trained matrices in the type of the arithmetic, which autocast keeps for one forward
+    layer_bytes: int = 0  # of the frozen bytes: those inside the layers
+    linear_bytes: int = 0  # of these: matrices, each of `linear_rows` rows in all
+    linear: int = 0  # elements of the matrices
+    linear_rows: int = 0
 
 
 def weights_of(model: Any, precision: str) -> Weights:
     """`precision`: float32, bfloat16 or float16. A tied tensor counts once."""
-    total = trained = frozen_bytes = casts = 0
+    total = trained = frozen_bytes = casts = layer_bytes = linear_bytes = linear = rows = 0
+    inside = blocks(model)[0] + "."
     embedding = None if heads.tied(model) else heads.base_of(model).get_input_embeddings().weight
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         total += parameter.numel()
         if parameter.requires_grad:
             trained += parameter.numel()
             casts += parameter.numel() if parameter.ndim >= 2 and parameter is not embedding else 0
         else:
             width = BYTES[precision] if parameter.is_floating_point() else parameter.element_size()
-            frozen_bytes += 0 if streaming.travels(parameter) else parameter.numel() * width
+            held_here = 0 if streaming.travels(parameter) else parameter.numel() * width
+            frozen_bytes += held_here
+            layer_bytes += held_here * name.startswith(inside)
+            if name.startswith(inside) and parameter.ndim >= 2 and parameter.is_floating_point():
+                linear, linear_bytes = linear + parameter.numel(), linear_bytes + held_here
+                rows += parameter.numel() // parameter.shape[-1]
     frozen_bytes += streaming.held_bytes(model)
     cast_bytes = casts * BYTES[precision] if precision != "float32" else 0
-    return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes)
+    held = (layer_bytes, linear_bytes, linear, rows)
+    return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes, *held)
 
 
 def stored_bytes(model: Any) -> int:
@@ -213,6 +224,7 @@ class Footprint:
     window: int | None
     width: int  # bytes of a number in the arithmetic
     packed: bool
+    freed: float = 0.0  # per token: what the forward asks for and gives back at once; it leaves holes in a heap
 
     def tokens(self, lengths: Sequence[int]) -> int:
         """Tokens of one micro-batch, padding counted."""
@@ -244,6 +256,11 @@ class Footprint:
             most, freed = max(most, TEMPORARY * layer - freed), freed + layer
         return most * tokens + pairs
 
+    def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
+        """Bytes that the forward asks for and frees again, between what is kept; of one layer, where no more is kept of it."""
+        freed = self.freed * self.tokens(lengths)
+        return 2 * freed / self.layers if checkpointing else freed
+
     @property
     def layers(self) -> int:
         return len(self.by_layer)
@@ -255,16 +272,29 @@ def logits_bytes(model: Any, learnt: int) -> int:
     return 4 * LOGITS_LIVE * learnt * head.weight.shape[0] if head is not None else 0
 
 
-def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
+def logits_held(each: int, learnt: float) -> float:
+    """Bytes of logits that are there at once, of so many learnt tokens at `each` bytes (`logits_bytes`): all of them."""
+    return each * learnt
+
+
+def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) -> Footprint:
     """Read off autograd in three forwards over one document of L, 2 L and 3 L random tokens, in training mode (L: 32 or 64).
 
-    `precision`: train.precision.Precision (its autocast is used). Leaves random states, modes and gradients as they were.
+    `precision`: train.precision.Precision (its autocast is used); `fused`: attention of every length goes through a fused kernel,
+    as on a GPU. A drawn model (models/blueprint.py) gives the same numbers. Leaves random states, modes and gradients as they were.
     """
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
     length = CHUNK if "linear_attention" in kinds else 32
-    with untouched(model), _without_checkpointing(model), streaming.measured(model):
-        one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
+    with (
+        _attention_that_is(fused),
+        blueprint.thinned(model) as stands_for,
+        blueprint.as_if_there(model, precision.device),
+        untouched(model),
+        _without_checkpointing(model),
+        streaming.measured(model),
+    ):
+        one, two, three = (_kept(model, precision, length * times).of(stands_for) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
     quadratic = [
         max(0.0, (c - 2 * b + a) / (2 * length**2))
@@ -278,61 +308,98 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     plain = _plain(model, config)
     return Footprint(
         token=sum(linear) + max(outside, 0.0),
-        border=two.border / (2 * length),
+        border=sum(two.borders) / (2 * length),
         by_layer=tuple(linear),
         attending=len(linear) - kinds.count("linear_attention"),
         pair=sum(quadratic) - pair_near,
         pair_near=pair_near,
         pair_bound=float(sum(near) * BYTES[precision.name]) if plain else pair_near,
-        short=attention.SHORT if plain else None,
+        short=(0 if fused else attention.SHORT) if plain else None,
         window=window,
         width=BYTES[precision.name],
         packed=packed,
+        freed=max(0.0, (two.asked - one.asked) / length - (two.total - one.total) / length),
     )
 
 
 @dataclass
 class Kept:
-    """What autograd holds at the end of a forward, in bytes: in all, of each layer, and what goes from layer to layer."""
+    """What autograd holds at the end of a forward, in bytes: in all, of each layer, and what goes into each."""
 
     total: int = 0
     layers: list[int] = field(default_factory=list)
-    border: int = 0
+    borders: list[int] = field(default_factory=list)
+    asked: int = 0  # bytes of all tensors that were made on the way
+    asked_by: list[int] = field(default_factory=list)  # of each layer
+
+    def of(self, stands_for: Sequence[int]) -> Kept:
+        """Of the whole model, where layers were left out: `stands_for` names for each layer the one that was run."""
+        layers = [self.layers[index] for index in stands_for]
+        total = self.total + sum(layers) - sum(self.layers)
+        asked_by = [self.asked_by[index] for index in stands_for]
+        asked = self.asked + sum(asked_by) - sum(self.asked_by)
+        return Kept(total, layers, [self.borders[index] for index in stands_for], asked, asked_by)
 
 
 def _kept(model: Any, precision: Any, length: int) -> Kept:
     """Of one document of random tokens, packed (a row by itself), without the head."""
     import torch
 
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())} | streaming.storages(model)
+    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())} | streaming.storages(model)
     found, seen, alive = Kept(), set(own), list[torch.Tensor]()
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in seen:
-            seen.add(storage.data_ptr())
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
             alive.append(tensor)  # while it lives, no other tensor gets its address
             found.total += storage.nbytes()
         return tensor
 
     def enter(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         found.layers.append(-found.total)
+        found.asked_by.append(-made.total)
         hidden = arguments[0] if arguments else named.get("hidden_states")
-        found.border += hidden.nbytes if isinstance(hidden, torch.Tensor) else 0
+        found.borders.append(hidden.nbytes if isinstance(hidden, torch.Tensor) else 0)
 
     def leave(module: Any, arguments: Any, result: Any) -> None:
         found.layers[-1] += found.total
+        found.asked_by[-1] += made.total
 
-    batch = _random_row(model, length)
+    batch, made = _random_row(model, length), _counting()
+    made.seen |= dict.fromkeys(own)
     handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
     handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
     try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), precision.autocast():
+        kept = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t)
+        with torch.enable_grad(), kept, precision.autocast(), made:
             forward.run(forward.backbone(model), batch)
     finally:
         for handle in handles:
             handle.remove()
+    found.asked = made.total
     return found
+
+
+def _counting() -> Any:
+    """A mode that adds up the bytes of every new tensor: `total`."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Counting(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.total, self.seen = 0, dict[int, Any]()  # storage -> a tensor that keeps it: no other gets its place
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(result):
+                if hasattr(tensor, "untyped_storage") and tensor.untyped_storage()._cdata not in self.seen:
+                    self.seen[tensor.untyped_storage()._cdata] = tensor
+                    self.total += tensor.untyped_storage().nbytes()
+            return result
+
+    return Counting()
 
 
 def _random_row(model: Any, length: int) -> Batch:
@@ -368,6 +435,17 @@ def untouched(model: Any) -> Iterator[None]:
         for module, training in modes.items():
             module.training = training
         attention.clear()
+
+
+@contextlib.contextmanager
+def _attention_that_is(fused: bool) -> Iterator[None]:
+    """Inside, `attention` takes batched products for no document, where `fused`."""
+    short = attention.SHORT
+    attention.SHORT = 0 if fused else short
+    try:
+        yield
+    finally:
+        attention.SHORT = short
 
 
 @contextlib.contextmanager

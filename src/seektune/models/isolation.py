@@ -76,6 +76,17 @@ def isolate(model: torch.nn.Module, share: bool = False) -> Isolation:
         model.train(training)
 
 
+def expected(model: Any) -> Isolation:
+    """The verdict that a config lets expect, where there are no weights to prove it with."""
+    config = model.config.get_text_config()
+    for key, why in MECHANISMS.items():
+        if getattr(config, key, None):
+            return Isolation("equal", f"{why} (by its config)", float("nan"))
+    if "linear_attention" in (getattr(config, "layer_types", None) or ()):
+        return Isolation("padded", "linear attention carries a state through the row (by its config)", float("nan"))
+    return Isolation("packed", "expected by its config; proved when the weights are opened", float("nan"))
+
+
 def _try_ours(model: torch.nn.Module) -> tuple[str, float]:
     """("", difference) where our attention may stay; else the reason, and the model has its own attention again."""
     base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]

@@ -337,9 +337,7 @@ def _open_folder(
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     pickled = _check_weights(folder, model.allow_pickle)
-    config = _open_config(folder, model.trust_remote_code)
-    if head == "classifier":
-        _set_labels(config, folder, labels or [], several)
+    config = config_of(model, folder, head, labels, several)
     auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
     more = attention_of(config, attention)
     opening: Opening | None = None
@@ -360,11 +358,11 @@ def _open_folder(
             opening = _opening(model, folder, auto, config, dtype)
             opened, report = opening.load(config, **more)
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        raise ModelError(_why_not_opened(folder, head, config, error)) from None
+        raise ModelError(why_not_opened(folder, head, config, error)) from None
     new = _check_report(folder, opened, report, head)
     where = str(folder.resolve())
     path = where if not model.path or Path(model.path).expanduser().is_dir() else model.path
-    dtypes = _types_to_save(model, folder, opened)
+    dtypes = types_to_save(model, folder, opened)
     stamp = None if pickled else weights.fingerprint(folder)
     opened.seektune_origin = Origin(path, model.revision, where, stamp, dtypes, new)
     if opening is not None and streamed is not None:
@@ -398,7 +396,7 @@ def _opening(model: Model, folder: Path, auto: Any, config: Any, dtype: Any) -> 
     return Opening.of(folder, skeleton, dtype)
 
 
-def _types_to_save(model: Model, folder: Path, opened: torch.nn.Module) -> dict[str, torch.dtype]:
+def types_to_save(model: Model, folder: Path, opened: torch.nn.Module) -> dict[str, torch.dtype]:
     """The recipe's type, or with `auto` the stored one of each parameter (where files name it otherwise: the commonest)."""
     import torch
 
@@ -430,6 +428,14 @@ def _check_weights(folder: Path, allow_pickle: bool) -> bool:
     return True
 
 
+def config_of(model: Model, folder: Path, head: str, labels: list[str] | None, several: bool) -> Any:
+    """The config of a folder, with a classifier's labels set. Raises ModelError where transformers cannot read it."""
+    config = _open_config(folder, model.trust_remote_code)
+    if head == "classifier":
+        _set_labels(config, folder, labels or [], several)
+    return config
+
+
 def _open_config(folder: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
@@ -459,7 +465,7 @@ def _set_labels(config: Any, folder: Path, labels: list[str], several: bool) -> 
         text.pad_token_id = config.pad_token_id = pad
 
 
-def _why_not_opened(folder: Path, head: str, config: Any, error: Exception) -> str:
+def why_not_opened(folder: Path, head: str, config: Any, error: Exception) -> str:
     if "Unrecognized configuration class" in str(error):
         what = "classifier" if head == "classifier" else "language model"
         return problem(str(folder), f"transformers has no {what} of the architecture {config.model_type!r}")

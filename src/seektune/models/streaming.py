@@ -69,9 +69,9 @@ class Stream:
             weight.parameter.data = weight.at_rest()
 
     def storages(self) -> set[int]:
-        """Addresses of the slots: what is saved for backward from there is a weight and no activation."""
+        """The storages of the slots: what is saved for backward from there is a weight and no activation."""
         self._make_slots()
-        return {slot.room.untyped_storage().data_ptr() for slot in self._slots}
+        return {slot.room.untyped_storage()._cdata for slot in self._slots}
 
     @contextlib.contextmanager
     def present(self, index: int, then: int) -> Iterator[None]:

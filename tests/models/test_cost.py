@@ -206,6 +206,12 @@ def test_padding_is_counted_where_rows_are_padded():
     assert cost.footprint_of(model, Precision("float32", "cpu"), packed=True).tokens([10, 30]) == 40
 
 
+def test_dropout_in_attention_keeps_pairs_of_every_length():
+    model = zoo.tiny("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, num_hidden_layers=6)
+    measured, predicted = measured_and_predicted(model.train(), "bert", "float32", [100, 120, 160, 280] * 2, False)
+    assert predicted == pytest.approx(measured, rel=0.15)
+
+
 def test_looking_leaves_no_trace():
     model = with_our_attention(zoo.tiny("modernbert", attention_dropout=0.5))
     model.get_submodule("head").train()

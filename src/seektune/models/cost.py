@@ -469,9 +469,10 @@ def _window(config: Any) -> int | None:
 
 
 def _plain(model: Any, config: Any) -> bool:
-    """Whether long documents reach a fused kernel, which keeps no pairs: no soft cap, no sinks, keys as wide as values."""
+    """Whether long documents reach a fused kernel, which keeps no pairs: no soft cap, no sinks, keys as wide as values, no dropout."""
     fused = getattr(heads.base_of(model).config, "_attn_implementation", "") in (attention.NAME, "sdpa")
     sinks = any(name.endswith("sinks") for name, _ in model.named_parameters())
     narrow = getattr(config, "v_head_dim", None) not in (None, _key_width(config))
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    return fused and not (sinks or narrow or capped)
+    dropped = any(getattr(config, key, 0) for key in ("attention_dropout", "attention_probs_dropout_prob"))
+    return fused and not (sinks or narrow or capped or dropped)

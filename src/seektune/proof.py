@@ -25,7 +25,7 @@ from .data.chat import Renderer
 from .data.pack import collate
 from .engine.engine import Engine
 from .errors import RefusedError
-from .models import adapters, attention, forward, heads
+from .models import adapters, attention, forward, heads, load
 
 ANSWERS, MAX_NEW_TOKENS, SECONDS = 8, 64, 900
 LONGEST = 512  # tokens of a document that are run
@@ -233,6 +233,7 @@ def _ask_a_stranger(
         job: dict[str, Any] = {
             "folder": str(folder.absolute()), "classifier": classifier, "dtype": "float32" if precision == "float32" else "auto",
             "num_labels": getattr(model.config, "num_labels", None), "rows": heads.embedding_rows(model),
+            "attention": load.attention_of(model.config),
             "prompts": sample.prompts, "texts": sample.texts, "answers": ANSWERS,
             "documents": [(d.ids if classifier else d.ids[:LONGEST]).tolist() for d in sample.documents],
             "places": [] if classifier else places(model, sample.documents),

@@ -52,11 +52,13 @@ def test_other_verbs_go_on_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) -
     assert prepare(monkeypatch, dict(WITHOUT), verb).calls == []
 
 
-def test_openmp_is_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = {"OMP_NUM_THREADS": "7"} | runtime.ALLOCATOR
+def test_openmp_and_onednn_are_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"OMP_NUM_THREADS": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"} | runtime.ALLOCATOR
     assert prepare(monkeypatch, environ, "train").calls == []
     assert environ["OMP_NUM_THREADS"] == "7"
+    assert environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "9"
     assert environ["GOMP_SPINCOUNT"] == "500"
+    assert environ["LRU_CACHE_CAPACITY"] == "64"
     fresh: dict[str, str] = {}
     prepare(monkeypatch, fresh, "runs")
     assert fresh["OMP_NUM_THREADS"] == str(runtime.usable_cores())

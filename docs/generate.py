@@ -39,7 +39,7 @@ BLOCK = re.compile(
 
 WORDS = {  # what the tables of figures say
     "en": {
-        "head": "| | before | after | seconds |",
+        "head": "| | before | after | seconds, slowest seed |",
         "row": "worst of {count} seeds (seed {seed})",
         "interval": "{value} ({low} to {high})",
         "made": "Whole JSON right on {n} held-out headlines, with 95 % intervals. Made by `{command}` on {date}; {machine}.",
@@ -48,7 +48,7 @@ WORDS = {  # what the tables of figures say
         "figure": "not measured yet",
     },
     "zh": {
-        "head": "| | 训练前 | 训练后 | 用时（秒） |",
+        "head": "| | 训练前 | 训练后 | 用时（秒，最慢的种子） |",
         "row": "{count} 个随机种子中最差的一个（种子 {seed}）",
         "interval": "{value}（{low} 至 {high}）",
         "made": "{n} 条留出的标题，整个 JSON 全对才算对，括号内为 95 % 置信区间。由 `{command}` 于 {date} 测得；机器：{machine}。",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seektune import runtime
 from seektune.errors import RecipeError
@@ -52,11 +53,13 @@ def test_other_verbs_go_on_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) -
     assert prepare(monkeypatch, dict(WITHOUT), verb).calls == []
 
 
-def test_openmp_is_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = {"OMP_NUM_THREADS": "7"} | runtime.ALLOCATOR
+def test_openmp_and_onednn_are_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"OMP_NUM_THREADS": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"} | runtime.ALLOCATOR
     assert prepare(monkeypatch, environ, "train").calls == []
     assert environ["OMP_NUM_THREADS"] == "7"
+    assert environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "9"
     assert environ["GOMP_SPINCOUNT"] == "500"
+    assert environ["LRU_CACHE_CAPACITY"] == "64"
     fresh: dict[str, str] = {}
     prepare(monkeypatch, fresh, "runs")
     assert fresh["OMP_NUM_THREADS"] == str(runtime.usable_cores())
@@ -156,6 +159,15 @@ def test_a_gpu_that_is_not_there_is_told_with_the_reason() -> None:
         pytest.skip("this machine has a GPU")
     with pytest.raises(RecipeError, match=r"'cuda' is not there \(torch .*\); expected .*; take `auto` or `cpu`"):
         runtime.resolve_device("cuda")
+
+
+def test_timing_the_machine_moves_no_random_state(tmp_path: Path) -> None:
+    """Else the first run on a machine would draw other adapters than every later one with the same seed."""
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    torch.manual_seed(3)
+    runtime.measure(cache=tmp_path)
+    assert torch.equal(torch.randn(4), expected)
 
 
 def test_speed_is_measured_once_and_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

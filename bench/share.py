@@ -42,15 +42,15 @@ def main() -> int:
     if options.job:
         options.job[1].write_text(json.dumps(measured(json.loads(options.job[0].read_text()))), encoding="utf-8")
         return 0
-    tables = {
-        f"{shape}-{case}": compared(options, shape, case)
-        for shape in options.shape or ["tiny", "llama-15m"]
-        for case in options.case or CASES
-    }
-    if options.json:
-        facts = {"command": "python bench/share.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
-                 "machine": {"cpu": runtime.cpu_name(), "threads": options.threads}} | tables  # fmt: skip
-        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    facts: dict[str, Any] = {
+        "command": "python bench/share.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
+        "machine": {"cpu": runtime.cpu_name(), "threads": options.threads},
+    }  # fmt: skip
+    for shape in options.shape or ["tiny", "llama-15m"]:
+        for case in options.case or CASES:
+            facts[f"{shape}-{case}"] = compared(options, shape, case)
+            if options.json:
+                Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -79,7 +79,7 @@ def compared(options: argparse.Namespace, shape: str, case: str) -> dict[str, An
            "precision": options.precision or SHAPES[shape].get("precision") or runtime.fast_precision()}  # fmt: skip
     rounds = [[contend(job | {"share": share}) for share in (False, True)] for _ in range(options.rounds)]
     apart, shared = (min(found, key=lambda one: one["processor_seconds"]) for found in zip(*rounds, strict=True))
-    figures = {"times_faster": apart["processor_seconds"] / shared["processor_seconds"],
+    figures = {"times_faster": round(apart["processor_seconds"] / shared["processor_seconds"], 2),
                "loss_differs_by": abs(apart["loss"] / shared["loss"] - 1)}  # fmt: skip
     for name, one in (("apart", apart), ("shared", shared)):
         figures[name] = {"row_tokens": one["row_tokens"], "processor_seconds": round(one["processor_seconds"], 2)} | {

@@ -263,10 +263,10 @@ def predict(
     epochs = steps / math.ceil(len(starts) / options.batch_size)
     memory = needs.memory(micro, checkpointing, several)
     if layout.whole:  # what goes from layer to layer is kept for the whole step, and counted for one micro-batch
-        steps_tokens = max(sum(sum(m.lengths) for m in step) for step in setup.draws())
-        memory["block inputs"] = int(
-            needs.footprint.border * max(0, steps_tokens - needs.footprint.tokens(micro.lengths))
-        )
+        tokens_of_step = max(sum(sum(m.lengths) for m in step) for step in setup.draws())
+        held = needs.footprint.layers if device.type == "cpu" else 4  # a GPU's stand in CPU memory, but for one layer's
+        border = needs.footprint.border / needs.footprint.layers
+        memory["block inputs"] = int(held * border * max(0, tokens_of_step - needs.footprint.tokens(micro.lengths)))
     squares = float((lengths.astype(float) ** 2).sum())
     one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
     state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained

@@ -16,7 +16,7 @@ from seektune import recipe_checks
 from seektune.contracts import Document
 from seektune.data import pack
 from seektune.errors import ModelError
-from seektune.models import adapters, attention, chunks, isolation, layers, load, mapped, streaming, weights
+from seektune.models import adapters, attention, chunks, fuse, isolation, layers, load, mapped, streaming, weights
 from seektune.objectives.sft import SFT
 from seektune.train.precision import Precision, prepare_dtypes
 from seektune.tuners.lora import LoRA
@@ -50,10 +50,12 @@ def opened(folder, stream, precision="float32", **tuner):
     return model, isolation.isolate(model).rows
 
 
-def step(folder, stream, precision="float32", records=None, tokens=60, docs=None, rows=None, **tuner):
+def step(folder, stream, precision="float32", records=None, tokens=60, docs=None, rows=None, fused=False, **tuner):
     """(sum of losses, gradients, model) of one optimizer step."""
     model, proved = opened(folder, stream, precision, **tuner)
     layout = SimpleNamespace(rows=rows or proved, records=records, tokens=tokens)
+    if fused:
+        assert fuse.fuse(model)
     if stream:
         streaming.cut_by(model, layout, 1)
         records = tokens = None
@@ -129,6 +131,19 @@ def test_only_blocks_that_must_are_taken_back_through(folders):
     targets = {"target_modules": ["layers.2.self_attn.q_proj", "layers.2.mlp.down_proj"]}
     plain, streamed = (step(folders("llama"), s, **targets) for s in (False, True))
     assert_equal(plain, streamed)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_pieces_are_fused_as_without_streaming(folders, precision):
+    """In bfloat16 the files hold another type, so that nothing but a shape is there between visits."""
+    plain, streamed = (fuse.fuse(opened(folders("llama"), s, precision)[0]) for s in (False, True))
+    assert plain == streamed
+    assert {"Linear", "LlamaMLP", "LlamaRMSNorm"} <= set(plain)
+
+
+def test_fused_pieces_give_the_same_numbers_where_weights_come_and_go(folders):
+    folder = folders("llama")
+    assert_equal(step(folder, False), step(folder, True, fused=True))
 
 
 @pytest.mark.parametrize("tokens", [None, 60, 20])

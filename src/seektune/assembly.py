@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 import torch
 
-from . import console, doctor, files, plan, proof, require, runtime
+from . import console, doctor, files, plan, proof, require, runtime, tryout
 from .contracts import Event
 from .data.chat import Renderer
 from .data.prepare import Prepared
@@ -179,7 +179,7 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
             return _finished(_reopened(recipe, resumed), resumed)
     check_free(RUNS, str(recipe.name))
     ready = prepare(recipe)
-    doctor.show(doctor.check(ready))
+    doctor.show(doctor.check(ready, begins=True))
     held = Run.create(RUNS, str(recipe.name), lambda made: _describe(ready, made))
     with held.lock():
         return _finished(ready, held)
@@ -188,7 +188,7 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
 def _reopened(recipe: Recipe, held: Run) -> Assembled:
     """As the run began, with what `auto` came to then. InputError where the data have changed."""
     ready = prepare(recipe, held.read("plan.json")["decisions"])
-    doctor.show(doctor.check(ready))
+    doctor.show(doctor.check(ready, begins=True))
     _check_same_data(ready, held)
     for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
         console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
@@ -230,6 +230,7 @@ def _work(ready: Assembled, held: Run) -> Run:
         "seconds": tally.seconds,
         "peak_memory_bytes": peak,
         "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
+        "waiting_share": tally.waiting / max(tally.seconds, 1e-9),
     }
     report["proof"] = saved
     unmet = require.check_requirements(recipe.require, before, after)
@@ -253,7 +254,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
-        smaller=lambda: _would_fit(ready.plan),
+        smaller=lambda: tryout.would_fit(ready.plan),
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -286,16 +287,6 @@ class Bar:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _would_fit(predicted: plan.Plan) -> str:
-    """After memory did not suffice for one record: what the plan said, and two settings that need less."""
-    peak = predicted.peak_memory_bytes
-    less = predicted.smaller(int(0.8 * peak)) or predicted.smaller(peak - 1)
-    ways = [f"{s} ({console.size(s.peak_bytes)})" for s in less if set(s.changes) != {"train.microbatch"}][:2]
-    said = f"the plan said {console.size(peak)} of {console.size(predicted.limit_bytes)}"
-    fix = "would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it"
-    return f"{said}; {fix}"
 
 
 def measure(ready: Assembled, held: Run, when: str) -> dict[str, Any]:
@@ -411,6 +402,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[str, Any], unmet: list[str]) -> None:
+    report = held.read("report.json")
     rows = [[name, _score(before.get(name)), _score(after.get(name))] for name in after]
     if rows:
         console.table(
@@ -421,7 +413,8 @@ def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[s
     _side_by_side(held)
     for line in unmet:
         console.warn(f"not reached: {line}")
-    console.say(f"proof    {_proof_line(held.read('report.json')['proof'])}")
+    console.say(f"waited   {report['measured']['waiting_share']:.1%} of the training for data")
+    console.say(f"proof    {_proof_line(report['proof'])}")
     console.say(f"report   {held.path / 'report.html'}")
     console.say(f"model    {held.model_folder}")
     console.say(f"next     seektune chat {held.path}    or    seektune compare {held.path} ANOTHER_RUN")

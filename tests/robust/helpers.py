@@ -142,7 +142,7 @@ def result(run: Path) -> dict[str, Any]:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what a clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("time", "tokens_per_second")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("time", "tokens_per_second", "waiting")} for row in rows]
 
 
 # ---- what children do ----

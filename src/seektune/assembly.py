@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 import torch
 
-from . import console, doctor, files, plan, proof, require, runtime, tryout
+from . import console, doctor, files, fitting, plan, proof, require, runtime, tryout
 from .contracts import Event
 from .data.chat import Renderer
 from .data.prepare import Prepared
@@ -25,7 +25,7 @@ from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
 from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, layers, load
+from .models import adapters, heads, isolation, load
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -53,13 +53,14 @@ class Assembled:
     total_steps: int
     optimizer: torch.optim.Optimizer
     plan: plan.Plan
+    saving: fitting.Saving
 
     @property
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
-                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
+                "saving": vars(self.saving)}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -90,11 +91,9 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
-    predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if _wants_checkpointing(recipe, predicted, decided):
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
+    saving = fitting.stored(decided) if decided else None
+    predicted, saving = fitting.predict(model, recipe.train, data.train_tokens, layout, precision, steps, saving=saving)
+    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving)
 
 
 def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
@@ -160,13 +159,6 @@ def _layout(
         )
     tokens = plan.choose_tokens(model, recipe.train, device=device)
     return Layout(rows, data.renderer.pad_id, records, tokens)
-
-
-def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
-    if decided:
-        return bool(decided["activation_checkpointing"])
-    asked = recipe.train.activation_checkpointing
-    return asked if isinstance(asked, bool) else not predicted.fits
 
 
 # ---- a run, from its folder to its report ----

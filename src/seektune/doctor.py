@@ -161,6 +161,8 @@ def model_facts(ready: Any) -> dict[str, Any]:
     facts["packing"] = (
         ready.isolation.reason if ready.layout.rows == "packed" else f"one document a row: {ready.isolation.reason}"
     )
+    if (saving := getattr(ready, "saving", None)) is not None:
+        facts["memory_saved"] = str(saving)
     return facts
 
 

@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 import torch
 
-from . import plan
+from . import fitting, plan
 from .console import size
 from .contracts import Batch, Document, Record
 from .data import pack, template
@@ -70,16 +70,11 @@ def _fits(ready: Any) -> bool:
 
 def replanned(ready: Any) -> plan.Plan:
     """The plan under the layout as it is now."""
-    old = ready.plan
-    return plan.predict(
-        ready.model,
-        ready.recipe.train,
-        ready.data.train_tokens,
-        ready.layout,
-        ready.precision,
-        old.steps,
-        old.setup.unit,
-    )
+    old, saving = ready.plan, getattr(ready, "saving", fitting.Saving())
+    return fitting.predict(
+        ready.model, ready.recipe.train, ready.data.train_tokens, ready.layout, ready.precision, old.steps, old.setup.unit,
+        saving,
+    )[0]  # fmt: skip
 
 
 def would_fit(predicted: plan.Plan) -> str:

@@ -23,8 +23,20 @@ class Shelf:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.file: Any = None
+        self.file = -1  # its descriptor
         self.end = self.live = self.most = 0  # bytes of the file in use, tensors in it, the largest `end` so far
+
+    def __del__(self) -> None:
+        if self.file >= 0:
+            os.close(self.file)
+
+    def opened(self) -> int:
+        """The descriptor of the file, which loses its name at once: whatever ends this process, nothing is left."""
+        if self.file < 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.file, name = tempfile.mkstemp(dir=self.folder)
+            os.unlink(name)
+        return self.file
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -56,26 +68,24 @@ class Filed:
 
     def __init__(self, shelf: Shelf, tensor: torch.Tensor):
         self.shelf, self.shape, self.dtype, self.start = shelf, tensor.shape, tensor.dtype, shelf.end
-        if shelf.file is None:
-            shelf.folder.mkdir(parents=True, exist_ok=True)
-            shelf.file = tempfile.TemporaryFile(dir=shelf.folder)  # noqa: SIM115  (lives as long as the shelf)
-        _write(shelf.file.fileno(), _bytes(tensor.contiguous()), self.start)
-        shelf.end, shelf.live = self.start + tensor.nbytes, shelf.live + 1
+        shelf.live += 1
+        shelf.end += tensor.nbytes
         shelf.most = max(shelf.most, shelf.end)
+        _write(shelf.opened(), _bytes(tensor.contiguous()), self.start)
 
     def __call__(self) -> torch.Tensor:
         tensor = torch.empty(self.shape, dtype=self.dtype)
-        _read(self.shelf.file.fileno(), _bytes(tensor), self.start)
+        _read(self.shelf.file, _bytes(tensor), self.start)
         return tensor
 
     def __del__(self) -> None:
-        if "shape" in vars(self) and self.shelf.file is not None:
-            self.shelf.live -= 1
-            self.shelf.end = self.shelf.end if self.shelf.live > 0 else 0  # after each backward the file begins anew
+        self.shelf.live -= 1
+        self.shelf.end = self.shelf.end if self.shelf.live else 0  # after each backward the file begins anew
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
-    return memoryview(tensor.detach().view(-1).view(torch.uint8).numpy())
+    flat: Any = tensor.detach().view(-1).view(torch.uint8).numpy()
+    return memoryview(flat)
 
 
 def _write(number: int, data: memoryview, at: int) -> None:

@@ -22,7 +22,8 @@ def recompute(model: torch.nn.Module, count: int, around: Around = nullcontext) 
     """Let the lowest `count` blocks that keep anything recompute, and no other; returns how many do."""
     from functools import partial
 
-    blocks, chosen = layers.blocks(model)[1], recomputable(model)[:count]
+    blocks: list[Any] = list(layers.blocks(model)[1])
+    chosen = recomputable(model)[:count]
     for number, block in enumerate(blocks):
         if number in chosen:
             block._gradient_checkpointing_func = partial(again, around)

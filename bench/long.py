@@ -3,8 +3,8 @@
     python bench/long.py                                           # base:tiny's shape up to 32,768 tokens
     python bench/long.py --shape qwen2-0.5b --lengths 2048 8192 --precisions bfloat16 --json out.json
 
-LoRA on all linear layers; the last 512 tokens of the document are learnt. `held` is what the process held before the step (model, libraries), and each figure
-is what came on top. `ratio`: the last figure over the one of half the length; 2 is linear. Memory does not depend on how
+LoRA on all linear layers; the last 512 tokens of the document are learnt. Each figure is what came on top of what the process
+held before the step (model, libraries). `ratio`: the last figure over the one of half the length; 2 is linear. Memory does not depend on how
 busy a machine is, so these figures may be taken while it works; the processor time beside them is of one thread.
 """
 
@@ -43,7 +43,7 @@ def main() -> int:
             show(rows[-1])
     if options.json:
         facts = {"command": "python bench/long.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
-                 "machine": {"cpu": cpu(), "threads": options.threads}, "shape": options.shape, "lengths": options.lengths, "rows": rows}  # fmt: skip
+                 "machine": {"cpu": cpu(), "threads": options.threads}, "shape": options.shape, "layers": options.layers, "lengths": options.lengths, "rows": rows}  # fmt: skip
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -54,6 +54,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument(
+        "--layers", type=int, help="other than the shape has (attention over 32,768 tokens takes its time)"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json")
     parser.add_argument("--job", help=argparse.SUPPRESS)
@@ -61,7 +64,8 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def process(options: Any, way: str, precision: str, length: int) -> dict[str, Any]:
-    job = {"shape": options.shape, "way": way, "precision": precision, "length": length, "threads": options.threads}
+    job = {"shape": options.shape, "way": way, "precision": precision, "length": length, "threads": options.threads,
+           "layers": options.layers}  # fmt: skip
     command = [sys.executable, str(Path(__file__).resolve()), "--job", json.dumps(job)]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -75,7 +79,7 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
     warnings.simplefilter("ignore")
     import numpy as np
     import torch
-    from _peers import opened
+    from _peers import SHAPES, opened
 
     from seektune import runtime
     from seektune.contracts import Document
@@ -86,6 +90,8 @@ def one(job: dict[str, Any]) -> dict[str, Any]:
 
     torch.manual_seed(0)
     torch.set_num_threads(job["threads"])
+    if job["layers"]:
+        SHAPES[job["shape"]]["config"]["num_hidden_layers"] = job["layers"]
     model = opened(job)
     model.config.max_position_embeddings = max(job["length"], 4096)
     isolation.isolate(model)

@@ -1,6 +1,7 @@
 """What is given up so that a run fits: as little as the plan says, foretold as autograd counts it, and to the same bits."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -38,7 +39,7 @@ def test_each_saving_needs_less_than_the_one_before():
     savings = [Saving(n) for n in range(7)] + [Saving(6, chunk=1024), Saving(6, offload=True, chunk=1024)]
     peaks = [peak(model, predicted, saving) for saving in savings]
     assert peaks[0] == predicted.peak_memory_bytes
-    assert all(later < sooner for sooner, later in zip(peaks, peaks[1:], strict=False))
+    assert all(later < sooner for sooner, later in itertools.pairwise(peaks))
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 6])

@@ -125,14 +125,14 @@ def save(model: Any, way: str, folder: Path) -> None:
         return
     from contextlib import nullcontext
 
-    from seektune.models import chunks, recompute
+    from seektune.models import pieces, recompute
     from seektune.models.offload import Shelf
 
     every = len(recompute.recomputable(model))
     shelf = Shelf(folder)
     count = every // 2 if way.startswith("half") else every
     recompute.recompute(model, count, shelf.keeping if "offload" in way else nullcontext)
-    chunks.chunk(model, chunks.TOKENS if "pieces" in way else None)
+    pieces.chunk(model, pieces.TOKENS if "pieces" in way else None)
 
 
 def show(row: dict[str, Any]) -> None:

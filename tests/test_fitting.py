@@ -14,7 +14,7 @@ from test_plan import lengths_of, model_of, plan_of, tokens_of
 from seektune import assembly, fitting, plan, recipe
 from seektune.errors import InputError
 from seektune.fitting import Saving
-from seektune.models import chunks, cost, recompute
+from seektune.models import cost, pieces, recompute
 from seektune.train.options import Train
 from seektune.train.precision import Precision
 from seektune.tuners.full import Full
@@ -58,10 +58,10 @@ def test_pieces_spare_what_autograd_no_longer_counts():
     model = deep()
     with cost.untouched(model):
         whole = cost._kept(model, Precision("float32", "cpu"), 320).total
-        chunks.chunk(model, 64)
-        pieces = cost._kept(model, Precision("float32", "cpu"), 320).total
-        chunks.chunk(model, None)
-    assert sum(fitting.mlp_bytes(model, "float32")) * 320 == pytest.approx(whole - pieces, rel=0.1)
+        pieces.chunk(model, 64)
+        fewer = cost._kept(model, Precision("float32", "cpu"), 320).total
+        pieces.chunk(model, None)
+    assert sum(fitting.mlp_bytes(model, "float32")) * 320 == pytest.approx(whole - fewer, rel=0.1)
 
 
 def test_as_few_blocks_recompute_as_are_needed():
@@ -81,7 +81,7 @@ def test_mlps_go_in_pieces_only_where_recomputing_all_does_not_suffice():
     model = deep()
     predicted = plan_of(model, tokens_of([9000, *lengths_of(8)]))
     below = dataclasses.replace(predicted, limit_bytes=int((peak(model, predicted, Saving(6)) - 1) / plan.ROOM))
-    assert fitting.choose(model, Train(), below, "float32") == Saving(6, False, chunks.TOKENS)
+    assert fitting.choose(model, Train(), below, "float32") == Saving(6, False, pieces.TOKENS)
     assert fitting.choose(model, Train(activation_checkpointing=False), below, "float32") == Saving()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import plan, runtime
-from .models import chunks, cost, heads, layers, recompute
+from .models import cost, heads, layers, pieces, recompute
 from .models.offload import Shelf
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def choose(model: torch.nn.Module, options: Train, predicted: plan.Plan, precisi
     saving = Saving(count, options.activation_offload)
     if asked is False or not count or under(predicted, model, saving, precision).fits:
         return saving
-    smaller = dataclasses.replace(saving, chunk=chunks.TOKENS)
+    smaller = dataclasses.replace(saving, chunk=pieces.TOKENS)
     helps = under(predicted, model, smaller, precision).peak_memory_bytes < under(predicted, model, saving, precision).peak_memory_bytes  # fmt: skip
     return smaller if helps else saving
 
@@ -132,7 +132,7 @@ def apply(model: torch.nn.Module, saving: Saving) -> None:
     """Let the model save so."""
     shelf = Shelf(runtime.cache_folder() / "activations")
     recompute.recompute(model, saving.recomputed, shelf.keeping if saving.offload else nullcontext)
-    chunks.chunk(model, saving.chunk)
+    pieces.chunk(model, saving.chunk)
 
 
 def under(predicted: plan.Plan, model: torch.nn.Module, saving: Saving, precision: str) -> plan.Plan:
@@ -169,8 +169,8 @@ def mlp_bytes(model: torch.nn.Module, precision: str) -> tuple[float, ...]:
     width = int(heads.base_of(model).config.get_text_config().hidden_size)
     start, blocks = layers.blocks(model)
     arithmetic = Precision(precision, next(model.parameters()).device.type)
-    found = dict(chunks.token_wise(model))
+    found = dict(pieces.token_wise(model))
     with cost.untouched(model):
-        spared = {name: chunks.kept(module, width, arithmetic.autocast()) for name, module in found.items()}
+        spared = {name: pieces.kept(module, width, arithmetic.autocast()) for name, module in found.items()}
     by_layer = {int(name[len(start) + 1 :].split(".")[0]): value for name, value in spared.items()}
     return tuple(by_layer.get(i, 0.0) for i in range(len(blocks)))

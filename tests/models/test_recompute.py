@@ -8,7 +8,7 @@ import torch
 import zoo
 
 from seektune.contracts import Document
-from seektune.models import attention, chunks, forward, isolation, recompute
+from seektune.models import attention, forward, isolation, pieces, recompute
 from seektune.models.offload import SMALLEST, Shelf
 from seektune.tuners.freeze import Freeze
 from seektune.tuners.full import Full
@@ -144,7 +144,7 @@ SOME = {"qwen3_moe": 1, "deepseek_v2": 1, "deepseek_v3": 1, "deepseek_v32": 1}  
 @pytest.mark.parametrize("architecture", zoo.ARCHITECTURES)
 def test_token_wise_mlps_are_found_and_experts_are_left_alone(architecture):
     model = zoo.tiny(architecture)
-    found = [name for name, _ in chunks.token_wise(model)]
+    found = [name for name, _ in pieces.token_wise(model)]
     expected = 0 if architecture in WHOLE or architecture in ("bert", "roberta") else SOME.get(architecture, 3)
     assert len(found) == expected
 
@@ -155,10 +155,10 @@ def test_token_wise_mlps_are_found_and_experts_are_left_alone(architecture):
 def test_pieces_give_what_the_whole_gives(architecture):
     model = zoo.tiny(architecture)
     hidden = torch.randn(2, 37, 32)
-    for _, module in chunks.token_wise(model):
+    for _, module in pieces.token_wise(model):
         whole = module(hidden.requires_grad_())
         [expected] = torch.autograd.grad(whole.square().sum(), hidden)
-        module.forward = chunks.Pieces(module.forward, 8)
+        module.forward = pieces.Pieces(module.forward, 8)
         found = module(hidden)
         [gradient] = torch.autograd.grad(found.square().sum(), hidden)
         assert near(found, whole)
@@ -171,14 +171,14 @@ def test_a_training_step_with_pieces_has_the_gradients_and_keeps_less():
     model = model_of("llama", intermediate_size=256)
     micro = micro_of((20, 30, 40))
     plain, kept = gradients(model, micro)
-    assert len(chunks.chunk(model, 16)) == 3
+    assert len(pieces.chunk(model, 16)) == 3
     found, less = gradients(model, micro)
     assert all(near(value, plain[name]) for name, value in found.items())
     assert less < 0.6 * kept
     recompute.recompute(model, 3)  # one inside of the other
     again, _ = gradients(model, micro)
     assert all(near(value, plain[name]) for name, value in again.items())
-    chunks.chunk(model, None)
+    pieces.chunk(model, None)
     recompute.recompute(model, 0)
     assert same(gradients(model, micro)[0], plain)
 
@@ -187,7 +187,7 @@ def test_short_rows_are_taken_whole_to_the_same_bits():
     model = model_of("llama")
     micro = micro_of()
     plain, _ = gradients(model, micro)
-    chunks.chunk(model, 1000)
+    pieces.chunk(model, 1000)
     assert same(gradients(model, micro)[0], plain)
 
 
@@ -211,13 +211,13 @@ class Several(Mixing):
 def test_what_mixes_tokens_or_gives_more_is_refused_by_the_proof(other):
     model = zoo.tiny("llama")
     model.model.layers[1].mlp = other
-    assert [name for name, _ in chunks.token_wise(model)] == ["model.layers.0.mlp", "model.layers.2.mlp"]
+    assert [name for name, _ in pieces.token_wise(model)] == ["model.layers.0.mlp", "model.layers.2.mlp"]
 
 
 def test_the_proof_leaves_modes_and_random_states():
     model = model_of(tuner=LoRA(dropout=0.5))
     modes, state = [m.training for m in model.modules()], torch.get_rng_state()
-    list(chunks.token_wise(model))
+    list(pieces.token_wise(model))
     assert [m.training for m in model.modules()] == modes
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -176,7 +176,7 @@ def train(folder: str, result: str, **options: Any) -> int:
         "weights": digest(p for _, p in sorted(made.model.named_parameters())),
         "optimizer": digest(made.optimizer.state_dict()),
         "random": digest(checkpoint.random_state()),
-        "tally": {k: v for k, v in vars(made.tally).items() if k != "seconds"},
+        "tally": {k: v for k, v in vars(made.tally).items() if k not in ("seconds", "waiting")},
         "source": source.state_dict(),
         "order": order(Path(folder) / "order.txt"),
     }

@@ -1,8 +1,9 @@
 """One contender of bench/step.py, in a process of its own: python bench/_peers.py JOB.json RESULT.json
 
-A contender trains one pass over the records, in their order, after one step that is not timed (the first batch, twice). All
-get the same weights, the same PEFT adapters, the same AdamW, and an own loop: ours is `seektune.train`, the others' TRL's
-SFTTrainer without activation checkpointing and without logging. The clock runs from the end of the untimed step to the end of the last.
+A contender trains one pass over the records, after one step that is not timed (the first batch, twice). All get the same
+weights, the same PEFT adapters, the same AdamW, and an own loop: ours is `seektune.train` (bench/_ours.py), the others'
+TRL's SFTTrainer and Hugging Face's Trainer without activation checkpointing and without logging. The clock runs from the
+end of the untimed step to the end of the last.
 """
 
 from __future__ import annotations
@@ -12,31 +13,16 @@ import logging
 import math
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-QWEN2 = {"model_type": "qwen2", "tie_word_embeddings": True}
-SHAPES: dict[str, dict[str, Any]] = {  # config of the model, and how it is tuned
-    "tiny": {
-        "config": QWEN2 | {"vocab_size": 4096, "hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 6,
-                           "num_attention_heads": 8, "num_key_value_heads": 4},
-        "tuner": "lora", "rank": 16,
-    },
-    "llama-15m": {
-        "config": {"model_type": "llama", "tie_word_embeddings": True, "vocab_size": 32000, "hidden_size": 288,
-                   "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6},
-        "tuner": "full", "precision": "float32",
-    },
-    "qwen2-0.5b": {
-        "config": QWEN2 | {"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-                           "num_attention_heads": 14, "num_key_value_heads": 2},
-        "tuner": "lora", "rank": 8, "precision": "bfloat16",
-    },
-}  # fmt: skip
-RATE, DECAY = 1e-4, 0.01
-Instant = tuple[float, float]  # wall clock, processor time of all threads
+from _ours import DECAY, RATE, Instant, now, ours, profile, with_warm_up
+from _shapes import HF_GROUPED, OURS, OURS_INT8, SHAPES, TRL, tuned_model
+
+Result = tuple[list[Instant], float]  # ends of the steps, mean loss
+
+PROFILE = "profile"
 
 
 def main(job_file: str, result_file: str) -> None:
@@ -48,83 +34,79 @@ def main(job_file: str, result_file: str) -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        result = (ours if job["contender"] == "seektune" else trl)(job, Path(folder))
+        result = contend(job, Path(folder))
     from seektune.runtime import peak_rss
 
     result |= {"peak_memory_bytes": peak_rss(), "threads": torch.get_num_threads()}
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
 
-def opened(job: dict[str, Any]) -> Any:
-    """Random weights in the dtype that each would load: frozen ones as the arithmetic, trained ones float32."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from seektune.train.precision import prepare_dtypes
-    from seektune.tuners.lora import LoRA
-
-    shape = SHAPES[job["shape"]]
-    config = AutoConfig.for_model(**shape["config"], max_position_embeddings=4096, pad_token_id=0, eos_token_id=2)
-    lora = shape["tuner"] == "lora"
-    dtype = getattr(torch, job["precision"]) if lora else torch.float32
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    if lora:
-        model = LoRA(rank=shape["rank"], alpha=2 * shape["rank"]).apply(model)
-    prepare_dtypes(model, job["precision"])
-    return model
+def contend(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if job.get(PROFILE):
+        return profile(job, folder)
+    name = job["contender"]
+    run = ours if name in (OURS, OURS_INT8) else trl if name in TRL else hugging_face
+    ends, loss = run(job, folder)
+    return timed(job, ends) | {"loss": loss}
 
 
-def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    from seektune.contracts import Document, Event
-    from seektune.models import attention
-    from seektune.objectives.sft import SFT
-    from seektune.optimizers._groups import parameter_groups
-    from seektune.optimizers.adamw import AdamW
-    from seektune.run import Run
-    from seektune.schedules.constant import Constant
-    from seektune.sources.loader import Loader
-    from seektune.train.options import Train
-    from seektune.train.precision import Precision
-    from seektune.train.trainer import Layout, Trainer
-    from seektune.tuners.full import Full
-
-    ends: list[Instant] = []
-
-    class Clock:
-        def observe(self, event: Event) -> None:
-            if event.name == "step":
-                ends.append(now())
-
-    model = opened(job)
-    attention.register()
-    model.set_attn_implementation(attention.NAME)
-    rows = with_warm_up(job["sequences"], job["batch_size"])
-    documents = [
-        Document(np.array(ids, np.int32), (np.arange(len(ids)) >= prompt).astype(np.float32), i)
-        for i, (ids, prompt) in enumerate(rows)
-    ]
-    source = Loader(shuffle=False)
-    source.open(documents, batch_size=job["batch_size"], unit=1, seed=0)
-    options = Train(
-        steps=source.batches_per_epoch(), batch_size=job["batch_size"], save_every=10**9
-    )  # saved once, after the last step
-    run = Run.create(folder, "run")
-    trainer = Trainer(
-        model, Full(), SFT(), AdamW(RATE, DECAY).build(parameter_groups(model, DECAY)), Constant(), source, run, options,
-        Layout("packed"), Precision(job["precision"], "cpu"), source.batches_per_epoch(), torch.device("cpu"), observers=[Clock()],
-    )  # fmt: skip
-    trainer.fit()
-    lines = run.metrics("train")
-    return timed(job, ends) | {"loss": sum(line["loss"] for line in lines) / len(lines)}
-
-
-def trl(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """contender: "trl padded", "trl padding-free" or "trl packing"."""
-    from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+def trl(job: dict[str, Any], folder: Path) -> Result:
+    """SFTTrainer; contender: "trl padded", "trl padding-free" or "trl packing"."""
+    from transformers import PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
+
+    way = job["contender"].removeprefix("trl ")
+    dataset, batch_size = rows_of_trl(job, packed=way == "packing")
+    config = SFTConfig(
+        **common(job, folder, math.ceil(len(dataset) / batch_size)), per_device_train_batch_size=batch_size,
+        max_length=None, packing=way == "packing", padding_free=way == "padding-free",
+        dataset_kwargs={"skip_prepare_dataset": True}, train_sampling_strategy="sequential",
+    )  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
+    return clocked(SFTTrainer(model=model_of(job), args=config, train_dataset=dataset, processing_class=tokenizer))
+
+
+def hugging_face(job: dict[str, Any], folder: Path) -> Result:
+    """transformers' Trainer, padding on the right; contender: "hf trainer padded" or "hf trainer grouped" (by length)."""
+    from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, PreTrainedTokenizerFast, TrainingArguments
+
+    dataset, grouped = dataset_of(*warmed(job)), job["contender"] == HF_GROUPED
+    arguments = TrainingArguments(
+        **common(job, folder, math.ceil(len(dataset) / job["batch_size"])), per_device_train_batch_size=job["batch_size"],
+        train_sampling_strategy="group_by_length" if grouped else "sequential",
+    )  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
+    collate = DataCollatorWithPadding(tokenizer) if job.get("labels") else DataCollatorForSeq2Seq(tokenizer)
+    return clocked(trainer_class()(model=model_of(job), args=arguments, train_dataset=dataset, data_collator=collate))
+
+
+def trainer_class() -> Any:
+    """Their Trainer, whose sampler begins with the records of the warm-up and goes on as it would without them."""
+    from transformers import Trainer
+
+    class WarmedUp(Trainer):
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            dataset = train_dataset if train_dataset is not None else self.train_dataset
+            first = self.args.train_batch_size
+            rest = super()._get_train_sampler(dataset.select(range(first, len(dataset))))
+            return [*range(first), *(first + index for index in rest)]
+
+    return WarmedUp
+
+
+def common(job: dict[str, Any], folder: Path, steps: int) -> dict[str, Any]:
+    """What TRL's and Hugging Face's trainers are told alike."""
+    return {
+        "output_dir": str(folder), "max_steps": steps, "learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": 1.0,
+        "lr_scheduler_type": "constant", "optim": "adamw_torch_fused", "bf16": job["precision"] == "bfloat16", "use_cpu": True,
+        "gradient_checkpointing": False, "logging_steps": 10**9, "save_strategy": "no", "report_to": "none",
+        "disable_tqdm": True, "dataloader_pin_memory": False,
+    }  # fmt: skip
+
+
+def clocked(trainer: Any) -> Result:
+    """(ends of the steps, mean loss)."""
+    from transformers import PrinterCallback, TrainerCallback
 
     ends: list[Instant] = []
 
@@ -132,52 +114,48 @@ def trl(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         def on_step_end(self, *args: Any, **rest: Any) -> None:
             ends.append(now())
 
-    way = job["contender"].removeprefix("trl ")
-    dataset, batch_size = rows_of_trl(job, packed=way == "packing")
-    config = SFTConfig(
-        str(folder), max_steps=math.ceil(len(dataset) / batch_size), per_device_train_batch_size=batch_size,
-        learning_rate=RATE, weight_decay=DECAY, max_grad_norm=1.0, lr_scheduler_type="constant", optim="adamw_torch_fused",
-        bf16=job["precision"] == "bfloat16", use_cpu=True, gradient_checkpointing=False, max_length=None,
-        packing=way == "packing", padding_free=way == "padding-free", dataset_kwargs={"skip_prepare_dataset": True},
-        train_sampling_strategy="sequential", logging_steps=10**9, save_strategy="no", report_to="none", disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
-    trainer = SFTTrainer(
-        model=opened(job), args=config, train_dataset=dataset, processing_class=tokenizer, callbacks=[Clock()]
-    )
+    trainer.add_callback(Clock())
     trainer.remove_callback(PrinterCallback)
-    return {"loss": trainer.train().training_loss} | timed(job, ends)
+    return ends, trainer.train().training_loss
+
+
+def model_of(job: dict[str, Any]) -> Any:
+    return tuned_model(SHAPES[job["shape"]], job["precision"])
 
 
 def rows_of_trl(job: dict[str, Any], packed: bool) -> tuple[Any, int]:
     """(rows with input_ids and labels, rows a step). Packed rows hold as many tokens as a batch of records does, on average."""
-    from datasets import Dataset, concatenate_datasets
+    from datasets import concatenate_datasets
     from trl import pack_dataset
 
-    def made(some: list[Any]) -> Dataset:
-        return Dataset.from_list([{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]} for ids, prompt in some])
-
     if not packed:
-        return made(with_warm_up(job["sequences"], job["batch_size"])), job["batch_size"]
-    rows = pack_dataset(made(job["sequences"]), job["packed_length"], "bfd")
+        return dataset_of(*warmed(job)), job["batch_size"]
+    rows = pack_dataset(dataset_of(job["sequences"]), job["packed_length"], "bfd")
     return concatenate_datasets([rows.select([0]), rows]), 1
 
 
-def with_warm_up(sequences: list[Any], batch_size: int) -> list[Any]:
-    return sequences[:batch_size] + sequences
+def dataset_of(sequences: list[Any], labels: list[int] | None = None) -> Any:
+    from datasets import Dataset
+
+    if labels:
+        rows = [{"input_ids": ids, "labels": label} for (ids, _), label in zip(sequences, labels, strict=True)]
+    else:
+        rows = [{"input_ids": ids, "labels": [-100] * prompt + ids[prompt:]} for ids, prompt in sequences]
+    return Dataset.from_list(rows)
+
+
+def warmed(job: dict[str, Any]) -> tuple[list[Any], list[int] | None]:
+    labels = job.get("labels")
+    both = (with_warm_up(some, job["batch_size"]) if some else None for some in (job["sequences"], labels))
+    return tuple(both)
 
 
 def timed(job: dict[str, Any], ends: list[Instant]) -> dict[str, Any]:
     tokens = sum(len(ids) for ids, _ in job["sequences"])
-    learnt = sum(len(ids) - prompt for ids, prompt in job["sequences"])
+    learnt = sum(len(ids) - max(prompt, 1) for ids, prompt in job["sequences"])  # nothing predicts a first token
     wall, processor = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
     found = {"seconds": wall, "processor_seconds": processor, "steps": len(ends) - 1}
-    return found | {"tokens": tokens, "learnt_tokens": learnt}
-
-
-def now() -> Instant:
-    return time.perf_counter(), time.process_time()
+    return found | {"tokens": tokens, "learnt_tokens": len(job["sequences"]) if job.get("labels") else learnt}
 
 
 def placeholder() -> Any:

@@ -1,12 +1,13 @@
-"""How fast a training step is: tokens a second of our loop beside TRL's SFTTrainer, on the same records, in one run.
+"""How fast a training step is: tokens a second of our loop beside TRL's and Hugging Face's trainers, on the same records, in one run.
 
-    python bench/step.py                                        # the small shapes on lengths like Alpaca's
+    python bench/step.py                                        # every shape on its own records: an hour and more
     python bench/step.py --shape tiny --records headlines       # the quickstart's records, with base:tiny's tokenizer
-    python bench/step.py --shape qwen2-0.5b --count 16 --records alpaca.jsonl --tokenizer FOLDER --json out.json
+    python bench/step.py --shape qwen2-0.5b --records alpaca.jsonl --tokenizer FOLDER --json out.json
+    python bench/step.py --profile --shape qwen2-0.5b           # where our step's time goes
 
 Every contender is a process of its own (bench/_peers.py); the rounds go through all of them in turn, so that a busy
 neighbour meets all alike. The median of the rounds counts; where a machine is busy, the best round and the processor time
-tell more. Tokens are those of the records; padding is not counted.
+tell more. Tokens are those of the records; padding is not counted. Shapes stand in bench/_shapes.py.
 """
 
 from __future__ import annotations
@@ -27,28 +28,27 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from _peers import SHAPES  # noqa: E402
-from _records import sequences  # noqa: E402
+from _records import MADE_UP, records  # noqa: E402
+from _shapes import HF_GROUPED, HF_PADDED, OURS, OURS_INT8, SHAPES, TRL, Shape, has_int8  # noqa: E402
 
 from seektune import runtime  # noqa: E402
 from seektune.errors import InputError  # noqa: E402
 
-OURS = "seektune"
-TRL = ("trl padded", "trl padding-free", "trl packing")
+PEERS = {"lm": (*TRL, HF_GROUPED), "classify": (HF_PADDED, HF_GROUPED)}
 PACKAGES = ("trl", "transformers", "peft", "accelerate", "torch")
+Job = dict[str, Any]
 
 
 def main() -> int:
     options = arguments().parse_args()
-    if unknown := set(options.contenders or ()) - {OURS, *TRL}:
-        print(f"error: --contenders: unknown {sorted(unknown)[0]!r}; {', '.join((OURS, *TRL))}", file=sys.stderr)
+    known = {OURS, OURS_INT8, *(name for names in PEERS.values() for name in names)}
+    if unknown := set(options.contenders or ()) - known:
+        print(f"error: --contenders: unknown {sorted(unknown)[0]!r}; {', '.join(sorted(known))}", file=sys.stderr)
         return 2
-    contenders = options.contenders or [OURS, *TRL]
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
-        contenders = [OURS]
     try:
-        tables = [measure(options, shape, contenders) for shape in options.shape or ["tiny", "llama-15m"]]
+        found = [(profiled if options.profile else measure)(options, name, *which) for name, *which in tables(options)]
     except (ValueError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -57,7 +57,7 @@ def main() -> int:
             "command": "python bench/step.py " + " ".join(sys.argv[1:]),
             "date": time.strftime("%Y-%m-%d"),
             "machine": machine(options),
-            "tables": tables,
+            "tables": found,
         }
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -65,64 +65,108 @@ def main() -> int:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", action="append", choices=list(SHAPES), help="may be repeated (default: all)")
     parser.add_argument(
-        "--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)"
-    )
-    parser.add_argument(
-        "--records", default="alpaca-like", help="alpaca-like (made-up), headlines, or a file of records"
+        "--records", help=f"{', '.join(MADE_UP)}, or a file or folder of records (default: the shape's)"
     )
     parser.add_argument(
         "--tokenizer", default="base:tiny", help="folder of a tokenizer with a chat template, for headlines and files"
     )
-    parser.add_argument("--count", type=int, default=64, help="records (default 64)")
-    parser.add_argument("--batch-size", type=int, default=8, help="records an optimizer step (default 8)")
+    parser.add_argument("--count", type=int, help="records (default: the shape's, for about a minute a round)")
+    parser.add_argument("--batch-size", type=int, help="records an optimizer step (default: the shape's)")
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
-        help="default: what suits the shape; tiny takes what a timed GEMM says",
+        help="default: the shape's; tiny takes what a timed GEMM says",
     )
     parser.add_argument("--rounds", type=int, default=3, help="processes a contender, taken in turn (default 3)")
     parser.add_argument("--threads", type=int, default=runtime.usable_cores())
-    parser.add_argument("--contenders", nargs="+", metavar="NAME", help=f"default: {', '.join((OURS, *TRL))}")
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: ours and all peers of the task")
     parser.add_argument(
         "--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too"
     )
+    parser.add_argument("--profile", action="store_true", help="where our step's time goes, instead of a comparison")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
     return parser
 
 
-def measure(options: argparse.Namespace, shape: str, contenders: list[str]) -> dict[str, Any]:
+def tables(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """(shape, precision, records) of each table."""
+    return [
+        (name, precision, source)
+        for name in options.shape or SHAPES
+        for precision in ([options.precision] if options.precision else SHAPES[name].precisions or [runtime.fast_precision()])
+        for source in ([options.records] if options.records else SHAPES[name].records)
+    ]  # fmt: skip
+
+
+def job_of(options: argparse.Namespace, name: str, precision: str, source: str) -> Job:
+    """What every contender is told."""
+    shape = SHAPES[name]
+    count = options.count or shape.count.get(source, min(shape.count.values()))
+    made = records(source, count, shape.config["vocab_size"], options.tokenizer, shape.labels)
+    batch_size = options.batch_size or shape.batch_size
+    return {"shape": name, "precision": precision, "threads": options.threads, "batch_size": batch_size,
+            "sequences": made.sequences, "labels": made.labels, "packed_length": packed_length(made.sequences, batch_size)}  # fmt: skip
+
+
+def contenders_of(options: argparse.Namespace, shape: Shape) -> list[str]:
+    ours = [OURS, *([OURS_INT8] if shape.rank and has_int8() else [])]
+    peers = PEERS[shape.task] if importlib.util.find_spec("trl") else ()
+    return [name for name in (*ours, *peers) if not options.contenders or name in options.contenders]
+
+
+def measure(options: argparse.Namespace, name: str, precision: str, source: str) -> dict[str, Any]:
     """One table: every contender `rounds` times on one shape."""
-    vocabulary = SHAPES[shape]["config"]["vocab_size"]
-    made = sequences(options.records, options.count, vocabulary, options.tokenizer)
-    precision = options.precision or SHAPES[shape].get("precision") or runtime.fast_precision()
-    job = {"shape": shape, "precision": precision, "threads": options.threads, "batch_size": options.batch_size,
-           "sequences": made, "packed_length": packed_length(made, options.batch_size)}  # fmt: skip
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    shape, job = SHAPES[name], job_of(options, name, precision, source)
+    rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in contenders_of(options, shape)}
     failed: dict[str, str] = {}
     for number in range(options.rounds):
-        for name in (name for name in contenders if name not in failed):
-            result = contend(job | {"contender": name}, options.same_environment)
+        for contender in (one for one in rounds if one not in failed):
+            result = contend(job | {"contender": contender}, options.same_environment)
             if isinstance(result, str):
-                failed[name] = result
+                failed[contender] = result
                 continue
-            rounds[name].append(result)
-            speed = result["tokens"] / result["seconds"]
-            print(
-                f"{shape} round {number + 1} of {options.rounds}: {name} {speed:,.0f} tokens/s",
-                file=sys.stderr,
-                flush=True,
-            )
-    lengths = [len(ids) for ids, _ in made]
+            rounds[contender].append(result)
+            speed = f"{result['tokens'] / result['seconds']:,.0f} tokens/s"
+            print(f"{name} round {number + 1} of {options.rounds}: {contender} {speed}", file=sys.stderr, flush=True)
+    lengths = [len(ids) for ids, _ in job["sequences"]]
     table: dict[str, Any] = {
-        "shape": shape, "tuner": SHAPES[shape]["tuner"], "precision": precision, "batch_size": options.batch_size,
-        "records": {"source": Path(options.records).name, "count": len(made), "tokens": sum(lengths), "longest": max(lengths),
+        "shape": name, "model": shape.about, "tuner": shape.tuner, "task": shape.task, "precision": precision,
+        "batch_size": job["batch_size"], "rounds": options.rounds,
+        "records": {"source": Path(source).name, "count": len(lengths), "tokens": sum(lengths), "longest": max(lengths),
                     "packed_length": job["packed_length"]},
-        "contenders": {name: summary(found) for name, found in rounds.items() if found}, "failed": failed,
+        "contenders": {one: summary(found) for one, found in rounds.items() if found}, "failed": failed,
     }  # fmt: skip
     table["ratios"] = ratios(table["contenders"])
     show(table, options)
     return table
+
+
+def profiled(options: argparse.Namespace, name: str, precision: str, source: str) -> dict[str, Any]:
+    """Where the time of our step goes, of one process."""
+    contender = (options.contenders or [OURS])[0]
+    job = job_of(options, name, precision, source) | {"contender": contender, "profile": True}
+    found = contend(job, options.same_environment)
+    if isinstance(found, str):
+        raise ValueError(f"{contender} did not run: {found}")
+    tokens = sum(len(ids) for ids, _ in job["sequences"])
+    print(
+        f"## {contender}, {name}, {SHAPES[name].tuner}, {precision}, {len(job['sequences'])} records ({Path(source).name})"
+    )
+    print(f"{tokens:,} tokens in {found['seconds']:.2f} s ({found['processor_seconds']:.2f} s of processor time), "
+          f"{found['steps']} steps, {options.threads} threads; operators from a second pass under torch's profiler.\n")  # fmt: skip
+    print("| phase | seconds | share | processor seconds | share |\n|---|---:|---:|---:|---:|")
+    for phase, (wall, processor) in found["phases"].items():
+        print(f"| {phase} | {wall:.3f} | {wall / found['seconds']:.1%} | {processor:.3f} | {processor / found['processor_seconds']:.1%} |")  # fmt: skip
+    print("\n| operator | self seconds | share | calls |\n|---|---:|---:|---:|")
+    for row in found["operators"][:30]:
+        print(f"| {row['name']} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} |")
+    print("\n| product | shapes | seconds | share | calls | GFLOP/s |\n|---|---|---:|---:|---:|---:|")
+    for row in found["products"][:20]:
+        print(f"| {row['name']} | {row['shapes']} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} | {row['flops_per_second'] / 1e9:.0f} |")  # fmt: skip
+    print(flush=True)
+    return {"shape": name, "precision": precision, "contender": contender, "tokens": tokens} | found
 
 
 def packed_length(made: list[Any], batch_size: int) -> int:

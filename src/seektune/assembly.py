@@ -18,14 +18,24 @@ import tokenizers
 import torch
 
 from . import console, doctor, files, fitting, plan, proof, require, runtime, tryout
-from .contracts import Event
+from .contracts import Event, Objective, Tuner
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
-from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
+from .errors import (
+    DataError,
+    InputError,
+    ModelError,
+    RefusedError,
+    RunFailedError,
+    SeektuneError,
+    StoppedError,
+    problem,
+)
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, load
+from .models import adapters, fuse, heads, isolation, load, quantise, streaming
+from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -35,6 +45,7 @@ from .train.trainer import Layout, Tally, Trainer, cannot_write
 
 if TYPE_CHECKING:
     from .recipe import Recipe
+    from .train.options import Train
 
 RUNS = Path("runs")
 
@@ -59,8 +70,8 @@ class Assembled:
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
-                "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
-                "saving": vars(self.saving)}  # fmt: skip
+                "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
+                "saving": vars(self.saving), "stream": self.layout.whole}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -80,20 +91,32 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     model = _open(recipe, data, device)
     if recipe.model.new_tokens:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
-    model = recipe.tuner.apply(model)
-    prepare_dtypes(model, precision)
-    if prepare_objective := getattr(recipe.objective, "prepare", None):
-        prepare_objective(model)
-    proved = isolation.isolate(model)
+    model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
+    if recipe.train.stream:
+        streaming.cut_by(model, layout, recipe.objective.unit)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
-    saving = fitting.stored(decided) if decided else None
+    saving = fitting.stored(decided) if decided else fitting.Saving() if recipe.train.stream else None
     predicted, saving = fitting.predict(model, recipe.train, data.train_tokens, layout, precision, steps, saving=saving)
     return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving)
+
+
+def set_up(
+    model: torch.nn.Module, tuner: Tuner, objective: Objective, precision: str, base: str = "none"
+) -> tuple[torch.nn.Module, isolation.Isolation]:
+    """What a freshly opened model goes through before it is trained, in this order; benches go through it as well."""
+    model = tuner.apply(model)
+    prepare_dtypes(model, precision)
+    _quantise(model, base)
+    if prepare_objective := getattr(objective, "prepare", None):
+        prepare_objective(model)
+    proved = isolation.isolate(model, share=objective.unit > 1)
+    fuse.fuse(model)
+    return model, proved
 
 
 def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
@@ -135,7 +158,36 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
         several=data.several,
         device=device,
         trainable=True,
+        stream=recipe.train.stream,
     )
+
+
+def _quantise(model: torch.nn.Module, base: str) -> None:
+    """Hold the frozen base as `model.base` says. ModelError where that cannot be done, or as fast as was asked for."""
+    if base == "none":
+        return
+    integer = base == "int8" and next(model.parameters()).device.type == "cpu"
+    if integer and (missing := int8.why_not()):
+        fix = "model.base: int8_weights holds the weights in int8 and multiplies in train.precision"
+        raise ModelError(problem("model.base", missing, fix=fix))
+    if not quantise.quantise_base(model, integer):
+        raise ModelError(problem("model.base", "no frozen linear layer that could be held in int8", "none"))
+
+
+def _restore(ready: Assembled) -> dict[str, Any]:
+    """The base as it is stored, in place of the one in int8, so that what is saved and proved stands on the real one.
+
+    Returns how far the logits of held-out documents were apart; {} where nothing is in int8.
+    """
+    if not quantise.quantised(ready.model):
+        return {}
+    documents = _sample(ready)[1] if ready.recipe.objective.head == "lm" else []
+    fresh = _open(ready.recipe, ready.data, torch.device("cpu"))
+    with Precision(ready.precision, ready.device.type).autocast():
+        before = proof.logits_of(ready.model, documents)
+        quantise.restore_base(ready.model, fresh)
+        fuse.fuse(ready.model)
+        return {"int8": proof.compare(before, proof.logits_of(ready.model, documents))} if documents else {}
 
 
 def _layout(
@@ -146,19 +198,33 @@ def _layout(
     device: torch.device,
     decided: dict[str, Any] | None,
 ) -> Layout:
+    if decided:
+        return Layout(
+            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
+            decided.get("share", False), whole=recipe.train.stream,
+        )  # fmt: skip
+    return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
+
+
+def layout_of(
+    model: torch.nn.Module,
+    objective: Objective,
+    options: Train,
+    proved: isolation.Isolation,
+    device: torch.device,
+    pad_id: int,
+) -> Layout:
+    """How micro-batches are made of a model that is set up."""
     from .models.forward import decoder_head
 
     rows = proved.rows
-    reads_rows = recipe.objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
-    if rows == "packed" and (reads_rows or not recipe.train.packing):
+    reads_rows = objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
+    if rows == "packed" and (reads_rows or not options.packing):
         rows = "padded"
-    records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
-    if decided:
-        return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
-        )
-    tokens = plan.choose_tokens(model, recipe.train, device=device)
-    return Layout(rows, data.renderer.pad_id, records, tokens)
+    records = None if options.microbatch == "auto" else int(options.microbatch)
+    tokens = plan.choose_tokens(model, options, device=device)
+    share = rows == "packed" and proved.shares and not options.stream
+    return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
 
 
 # ---- a run, from its folder to its report ----
@@ -302,10 +368,11 @@ def engine_of(ready: Assembled) -> Engine:
 def _save(ready: Assembled, held: Run) -> dict[str, Any]:
     """The model folder, written aside, proved, then renamed; returns the proof for the report."""
     recipe, renderer = ready.recipe, ready.data.renderer
+    merge = _restore(ready)
     model = ready.model
-    merge: dict[str, Any] = {}
     if getattr(recipe.tuner, "merged", False):
-        model, merge = _merged(ready)
+        model, merged = _merged(ready)
+        merge |= merged
     with files.new_folder(held.model_folder) as aside:
         recipe.tuner.save(model, aside)
         renderer.save(aside)

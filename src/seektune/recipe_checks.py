@@ -131,9 +131,36 @@ def contradictions(values: dict[str, Any]) -> Iterator[Problem]:
             yield from (("name", line) for line in error.problems)
     yield from _without_valid(values)
     yield from _with_classifier(values)
+    yield from _without_frozen(values)
     yield from _twice(values, "observers")
     yield from _twice(values, "evaluate")
     yield from _wrong_requirements(values)
+    yield from _streamed(values)
+
+
+def _streamed(values: dict[str, Any]) -> Iterator[Problem]:
+    """What weights that stay in their files rule out."""
+    if get(values, "train.stream") is not True:
+        return
+    tuner = str(get(values, "tuner.kind", ""))
+    if tuner and tuner != "lora":
+        what = f"the layers' weights stay in their files, and tuner {tuner!r} changes them"
+        yield "train.stream", problem("train.stream", what, "tuner lora", "leave it out")
+    if str(get(values, "model.base", "none")) != "none":
+        what = "with train.stream weights stay as the files have them"
+        yield "model.base", problem("model.base", what, "none")
+    if get(values, "tuner.merged") is True:
+        what = "with train.stream the whole model is never in memory, so nothing can be merged into it"
+        yield "tuner.merged", problem("tuner.merged", what, "false")
+    if get(values, "train.activation_offload") is True:
+        what = "has no effect with train.stream, which keeps the layers' inputs in a way of its own"
+        yield "train.activation_offload", problem("train.activation_offload", what, "false", "leave it out")
+    if get(values, "train.activation_checkpointing", "auto") != "auto":
+        what = "has no effect with train.stream, which always computes a layer again in backward"
+        yield (
+            "train.activation_checkpointing",
+            problem("train.activation_checkpointing", what, "auto", "leave it out"),
+        )
 
 
 def _without_valid(values: dict[str, Any]) -> Iterator[Problem]:
@@ -168,6 +195,13 @@ def _with_classifier(values: dict[str, Any]) -> Iterator[Problem]:
                 key,
                 problem(key, f"{kind} needs a model that writes", f"a measure that objective {objective!r} can have"),
             )
+
+
+def _without_frozen(values: dict[str, Any]) -> Iterator[Problem]:
+    """Weights that are trained cannot be held in int8."""
+    if str(get(values, "model.base", "none")) != "none" and get(values, "tuner.kind") == "full":
+        key = "model.base"
+        yield key, problem(key, "tuner full trains all weights, and only frozen ones are held in int8", "tuner lora")
 
 
 def _twice(values: dict[str, Any], key: str) -> Iterator[Problem]:

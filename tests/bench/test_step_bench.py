@@ -9,13 +9,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
+import _ours
 import _peers
 import _records
 import step
 
 
 def test_made_up_records_have_alpacas_lengths():
-    made = _records.alpaca_like(2000, 4096, seed=1)
+    made = _records.drawn("alpaca-like", 2000, 4096, seed=1)
     lengths = np.array([len(ids) for ids, _ in made])
     prompts = np.array([prompt for _, prompt in made])
     assert (prompts < lengths).all()
@@ -23,8 +24,8 @@ def test_made_up_records_have_alpacas_lengths():
     # the real ones: mean 194, quartiles 76, 157 and 293, longest 682
     assert 160 < lengths.mean() < 230
     assert np.percentile(lengths, 25) < 0.75 * np.median(lengths) < np.percentile(lengths, 75)
-    assert made == _records.alpaca_like(2000, 4096, seed=1)
-    assert made != _records.alpaca_like(2000, 4096, seed=2)
+    assert made == _records.drawn("alpaca-like", 2000, 4096, seed=1)
+    assert made != _records.drawn("alpaca-like", 2000, 4096, seed=2)
 
 
 def test_packed_rows_cut_no_record_and_hold_a_batch():
@@ -59,12 +60,41 @@ def test_ratios_are_over_each_peer_and_the_best():
     assert step.ratios({"seektune": ours}) == {}
 
 
+SEQUENCES = [([5, 6, 7, 8 + i], 1 + i) for i in range(3)]
+JOB = {
+    "shape": "tiny",
+    "precision": "float32",
+    "threads": 1,
+    "batch_size": 2,
+    "sequences": SEQUENCES,
+    "contender": "seektune",
+}
+
+
 def test_our_contender_trains_every_record_once_after_the_warm_up(tmp_path):
-    sequences = [([5, 6, 7, 8 + i], 1 + i) for i in range(3)]
-    job = {"shape": "tiny", "precision": "float32", "threads": 1, "batch_size": 2, "sequences": sequences}
-    found = _peers.ours(job, tmp_path)
+    found = _peers.contend(JOB, tmp_path)
     assert found["tokens"] == 12
     assert found["learnt_tokens"] == 6
     assert found["steps"] == 2
     assert found["seconds"] > 0
     assert found["loss"] == pytest.approx(np.log(4096), rel=0.05)  # random weights know nothing
+
+
+def test_a_profile_splits_all_of_the_time_and_names_operators(tmp_path):
+    found = _peers.contend(JOB | {"profile": True}, tmp_path)
+    assert found["steps"] == 2
+    assert set(found["phases"]) == {"forward", "backward", "optimizer", "rows", "waiting for records", "log and rest"}
+    assert all(wall >= 0 for wall, _ in found["phases"].values())
+    assert sum(wall for wall, _ in found["phases"].values()) == pytest.approx(found["seconds"])
+    assert found["phases"]["forward"][0] > 0 < found["phases"]["backward"][0]
+    names = [row["name"] for row in found["operators"]]
+    assert "aten::mm" in names
+    assert sum(row["share"] for row in found["operators"]) == pytest.approx(1)
+    assert any(row["shapes"] == "n×256 256×704" for row in found["products"])
+
+
+def test_phases_add_up_and_do_not_overlap():
+    seen = {"forward and backward": [10.0, 20.0], "forward": [3.0, 6.0], "rows": [1.0, 1.0], "optimizer": [2.0, 2.0]}
+    parts = _ours.split(seen, wall=15.0, processor=25.0)
+    assert parts["backward"] == [6.0, 13.0]
+    assert parts["log and rest"] == [3.0, 3.0]

@@ -83,8 +83,10 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
 
 
 def checkpoints_activations(model: torch.nn.Module) -> bool:
-    """Whether activations are recomputed in backward."""
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    """Whether activations are recomputed in backward. Streamed layers always do that."""
+    return hasattr(heads.base_of(model), "seektune_stream") or any(
+        getattr(module, "gradient_checkpointing", False) for module in model.modules()
+    )
 
 
 def depth_of(model: torch.nn.Module) -> dict[str, int | None]:
@@ -228,7 +230,8 @@ def _has_own_forward(module: Any) -> bool:
     """A linear layer that uses its weight in another way (grouped, quantised)."""
     from torch import nn
 
-    return isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward
+    own = type(module).forward is not nn.Linear.forward
+    return isinstance(module, nn.Linear) and own and type(module).__name__ != "Int8Linear"  # ours, of the same meaning
 
 
 def _left_out(name: str, module: Any, inside: str, parameter: str = "") -> str | None:

@@ -20,12 +20,13 @@ PROBED = 24  # tokens of the proof
 
 
 def chunk(model: torch.nn.Module, tokens: int | None) -> list[str]:
-    """Let every token-wise MLP take at most so many tokens at a time (None: all, as it was made); returns their names."""
-    found = list(token_wise(model))
+    """Let every token-wise MLP take at most so many tokens at a time (None: all, as before); returns the names of those that do."""
+    for module in model.modules():
+        if isinstance(taken := vars(module).get("forward"), Pieces):
+            module.forward = taken.whole  # which may be a hand-written piece, see fuse.py
+    found = list(token_wise(model)) if tokens is not None else []
     for _, module in found:
-        vars(module).pop("forward", None)
-        if tokens is not None:
-            module.forward = Pieces(module.forward, tokens)
+        module.forward = Pieces(module.forward, tokens or 0)
     return [name for name, _ in found]
 
 

@@ -43,6 +43,11 @@ class Train:
         "what recomputing layers keep lies in the host's memory on a GPU, in a temporary file on a CPU",
         probe=Probe(True, "memory", given={"train.activation_checkpointing": True}),
     )
+    stream: bool = option(
+        False,
+        "LoRA with a frozen base larger than the device: the layers' weights stay in their files and come one by one",
+        probe=Probe(True, "memory", given={"tuner.kind": "lora"}),
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "of the arithmetic; auto times a GEMM", probe=Probe("bfloat16")
     )

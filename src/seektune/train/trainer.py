@@ -36,6 +36,10 @@ class Layout:
     pad_id: int = 0
     records: int | None = None  # units a micro-batch, where the recipe says so
     tokens: int | None = 4096  # tokens a micro-batch otherwise
+    share: bool = False  # what the documents of a unit begin with alike stands in a packed row once
+    whole: bool = (
+        False  # a step is one batch, of which each layer takes a micro-batch after the other (models/streaming.py)
+    )
 
 
 @dataclass
@@ -237,7 +241,7 @@ class Trainer:
         if getattr(self.objective, "annotate", None):
             return None
         layout = replace(self.layout)
-        micros = self._cut(batch.documents, layout)
+        micros = self._cut(batch.documents, layout=layout)
         return layout, [pinned(micro) for micro in micros] if self.device.type == "cuda" else micros
 
     def _micros(self, batch: Batch, documents: Sequence[Document]) -> Iterator[Batch]:
@@ -247,14 +251,27 @@ class Trainer:
             prepared = self.layout, self._cut(documents)
         return (moved(micro, self.device) for micro in prepared[1])
 
-    def _cut(self, documents: Sequence[Document], layout: Layout | None = None) -> list[Batch]:
+    def _cut(
+        self, documents: Sequence[Document], at_once: int | None = None, layout: Layout | None = None
+    ) -> list[Batch]:
+        """On the CPU. `at_once`: units to a batch where micro-batches are the layers' business."""
         layout = layout or self.layout
-        return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
-                        rows=layout.rows, pad_id=layout.pad_id)  # fmt: skip
+        return self._in_pieces(documents, layout, at_once, None) if layout.whole else self._micro(documents, layout)
+
+    def _micro(self, documents: Sequence[Document], layout: Layout) -> list[Batch]:
+        return self._in_pieces(documents, layout, layout.records, None if layout.records else layout.tokens)
+
+    def _in_pieces(
+        self, documents: Sequence[Document], layout: Layout, records: int | None, tokens: int | None
+    ) -> list[Batch]:
+        return pack.cut(documents, unit=self.objective.unit, records=records, tokens=tokens, rows=layout.rows,
+                        pad_id=layout.pad_id, share=layout.share)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
-        largest = max(len(micro.documents) for micro in self._cut(batch.documents)) // self.objective.unit
+        largest = (
+            max(len(micro.documents) for micro in self._micro(batch.documents, self.layout)) // self.objective.unit
+        )
         self.optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -301,7 +318,7 @@ class Trainer:
         self.model.eval()
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         with torch.no_grad(), self.precision.autocast():
-            for micro in (moved(micro, self.device) for micro in self._cut(self.valid)):
+            for micro in (moved(micro, self.device) for micro in self._cut(self.valid, self.options.batch_size)):
                 loss: Loss = self.objective.loss(self.model, micro)
                 total, weight = total + float(loss.total), weight + loss.weight
                 for name, (value, count) in loss.metrics.items():

@@ -75,10 +75,11 @@ def test_it_is_the_first_forward_and_there_is_one_trial_only(here):
     device = Device(10**9).on(ready)
     doctor.check(ready, begins=True)
     lengths = ready.data.train_tokens.lengths
-    assert device.forwards[0] == lengths[plan.longest_micro(ready.plan.setup)].sum()
+    longest = lengths[plan.longest_micro(ready.plan.setup)].sum()
     count = len(device.forwards)
+    assert next(tokens for tokens in device.forwards if tokens > 3) == longest  # three: how the head is proved
     doctor.check(ready, begins=True)
-    assert device.forwards[0] not in device.forwards[count:]  # dead modules are looked for, nothing is timed again
+    assert longest not in device.forwards[count:]  # dead modules are looked for, nothing is timed again
 
 
 def test_what_does_not_fit_is_halved_before_the_first_step_and_told_once(here):

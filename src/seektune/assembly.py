@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
-from .train import checkpoint
+from .train import checkpoint, prefix_cache
 from .train.precision import Precision, prepare_dtypes
 from .train.trainer import Layout, Tally, Trainer, cannot_write
 
@@ -65,13 +66,15 @@ class Assembled:
     optimizer: torch.optim.Optimizer
     plan: plan.Plan
     saving: fitting.Saving
+    prefix: prefix_cache.Decision
 
     @property
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
-                "saving": vars(self.saving), "stream": self.layout.whole}  # fmt: skip
+                "saving": vars(self.saving), "stream": self.layout.whole,
+                "prefix_cache": self.prefix.as_dict()}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -102,7 +105,15 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     saving = fitting.stored(decided) if decided else fitting.Saving() if recipe.train.stream else None
     predicted, saving = fitting.predict(model, recipe.train, data.train_tokens, layout, precision, steps, saving=saving)
-    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving)
+    before = decided.get("prefix_cache", prefix_cache.BEFORE_IT) if decided else None
+    prefix = prefix_cache.decide(
+        recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
+        steps / recipe.source.batches_per_epoch(), before,
+    )  # fmt: skip
+    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
+    return Assembled(
+        recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving, prefix
+    )
 
 
 def set_up(
@@ -245,7 +256,10 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
 
 def _reopened(recipe: Recipe, held: Run) -> Assembled:
     """As the run began, with what `auto` came to then. InputError where the data have changed."""
-    ready = prepare(recipe, held.read("plan.json")["decisions"])
+    decided = held.read("plan.json")["decisions"]
+    ready = prepare(recipe, decided)
+    if decided.get("prefix_cache", prefix_cache.BEFORE_IT)["on"] and not ready.prefix.on:
+        console.warn(f"the prefix cache is {ready.prefix.reason}; the numbers may differ in the last bits")
     doctor.show(doctor.check(ready, begins=True))
     _check_same_data(ready, held)
     for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
@@ -312,7 +326,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
-        smaller=lambda: tryout.would_fit(ready.plan),
+        smaller=lambda: tryout.would_fit(ready.plan), prefix=ready.prefix.cache,
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -339,6 +353,8 @@ class Bar:
         elif event.name == "out_of_memory":
             now = f"{event.values['microbatch']} at once from here on, with the same gradient"
             console.warn(f"step {event.step + 1}: out of memory; half the micro-batch: {now}")
+        elif event.name == "prefix_cache" and "said" in event.values:
+            console.warn(f"step {event.step}: {event.values['said']}")
         elif event.name in ("non_finite", "alarm"):
             console.warn(f"step {event.step}: {event.name}: {event.values}")
 

@@ -166,6 +166,7 @@ def model_facts(ready: Any) -> dict[str, Any]:
     )
     if (saving := getattr(ready, "saving", None)) is not None:
         facts["memory_saved"] = str(saving)
+    facts["prefix_cache"] = ready.prefix.reason
     return facts
 
 

@@ -121,6 +121,7 @@ class Plan:
     checkpoint_bytes: int  # one checkpoint
     checkpoints_bytes: int  # as many as may lie there at once
     model_bytes: int
+    cache_bytes: int = 0  # of the frozen-prefix cache
     seconds: float | None = None
     tokens_per_second: float | None = None
     setup: Setup | None = field(default=None, repr=False, compare=False)  # what it was made from
@@ -131,7 +132,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        return self.checkpoints_bytes + self.model_bytes
+        return self.checkpoints_bytes + self.model_bytes + self.cache_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """For plan.json and for people; names as the report measures them."""

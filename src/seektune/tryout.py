@@ -4,6 +4,7 @@ saved, positions and number types that do not suffice. Model, gradients and rand
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -72,10 +73,11 @@ def _fits(ready: Any) -> bool:
 def replanned(ready: Any) -> plan.Plan:
     """The plan under the layout as it is now."""
     old, saving = ready.plan, getattr(ready, "saving", fitting.Saving())
-    return fitting.predict(
+    found = fitting.predict(
         ready.model, ready.recipe.train, ready.data.train_tokens, ready.layout, ready.precision, old.steps, old.setup.unit,
         saving,
     )[0]  # fmt: skip
+    return dataclasses.replace(found, cache_bytes=old.cache_bytes, flops=old.flops)  # the cut changes neither
 
 
 def would_fit(predicted: plan.Plan) -> str:

@@ -24,6 +24,7 @@ from . import checkpoint
 from .ahead import Ahead, Read, moved, pinned
 from .options import Train
 from .precision import Precision
+from .prefix_cache import PrefixCache
 
 LESS_MEMORY = "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
 
@@ -87,6 +88,7 @@ class Trainer:
     observers: Sequence[Observer] = ()
     where: Callable[[int], str] = lambda record: f"record {record}"  # names a record in messages
     smaller: Callable[[], str] = lambda: LESS_MEMORY  # what to change where memory does not suffice
+    prefix: PrefixCache | None = None  # where the lower layers are run once per document
     tally: Tally = field(default_factory=Tally)
     _stop: str = ""  # why to stop after this step
     _saved: int = -1  # step of the last checkpoint
@@ -103,6 +105,7 @@ class Trainer:
         self._tell("start", total_steps=self.total_steps)
         previous = self._catch_signals()
         try:
+            self._open_prefix()
             self._position = self.source.state_dict()
             with Ahead(self.source, self._prepare) as reads:
                 for read in reads if not self._over else ():
@@ -115,9 +118,25 @@ class Trainer:
                 raise cannot_write(self.run, reason) from error
             raise
         finally:
+            self._close_prefix()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.tally
+
+    def _open_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.open(self.model)
+            self._tell("prefix_cache", layer=self.prefix.layer, documents=self.prefix.documents)
+            self._pass_on_news()
+
+    def _close_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.close()
+            self._pass_on_news()
+
+    def _pass_on_news(self) -> None:
+        for line in self.prefix.news() if self.prefix is not None else ():
+            self._tell("prefix_cache", said=line)
 
     @property
     def _over(self) -> bool:
@@ -157,6 +176,7 @@ class Trainer:
         self.tally.seconds += seconds
         self.tally.waiting += read.waited
         self._log(result, tokens / seconds, read.waited)
+        self._pass_on_news()
         if not result.finite:
             self._non_finite(result, batch)
         step, options = self.tally.step, self.options
@@ -202,6 +222,8 @@ class Trainer:
         scale = self._scale(batch)
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         for micro in self._micros(batch, fresh.documents):
+            if self.prefix is not None:
+                self.prefix.attach(self.model, micro)
             with self.precision.autocast():
                 loss = self.objective.loss(self.model, micro)
             self.precision.scale(loss.total * scale).backward()

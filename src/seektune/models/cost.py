@@ -264,7 +264,7 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     kinds = list(getattr(config, "layer_types", None) or ())
     length = CHUNK if "linear_attention" in kinds else 32
     with untouched(model), _without_checkpointing(model), streaming.measured(model):
-        one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
+        one, two, three = (_kept(model, precision, length * times, packed) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
     quadratic = [
         max(0.0, (c - 2 * b + a) / (2 * length**2))
@@ -300,8 +300,8 @@ class Kept:
     border: int = 0
 
 
-def _kept(model: Any, precision: Any, length: int) -> Kept:
-    """Of one document of random tokens, packed (a row by itself), without the head."""
+def _kept(model: Any, precision: Any, length: int, packed: bool) -> Kept:
+    """Of one document of random tokens, a row by itself, without the head."""
     import torch
 
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())} | streaming.storages(model)
@@ -323,7 +323,7 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
     def leave(module: Any, arguments: Any, result: Any) -> None:
         found.layers[-1] += found.total
 
-    batch = _random_row(model, length)
+    batch = _random_row(model, length, packed)
     handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
     handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
     try:
@@ -335,13 +335,13 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
     return found
 
 
-def _random_row(model: Any, length: int) -> Batch:
+def _random_row(model: Any, length: int, packed: bool) -> Batch:
     import numpy as np
 
     rows = heads.embedding_rows(model)
     ids = np.random.default_rng(length).integers(min(10, rows // 2), rows, length).astype(np.int32)
     document = Document(ids, np.zeros(length, np.float32))
-    return pack.collate([document], packed=False, device=next(model.parameters()).device)
+    return pack.collate([document], packed=packed, device=next(model.parameters()).device)
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ def test_what_is_kept_is_what_autograd_counts(count):
     footprint = fitting.under(predicted, model, Saving(count), "float32").setup.needs.footprint
     recompute.recompute(model, count)
     with cost.untouched(model):
-        counted = cost._kept(model, Precision("float32", "cpu"), 300).total
+        counted = cost._kept(model, Precision("float32", "cpu"), 300, True).total
     told = footprint.kept((300,), count == 6)
     assert told == pytest.approx(counted, rel=0.05)
 
@@ -57,9 +57,9 @@ def test_what_is_kept_is_what_autograd_counts(count):
 def test_pieces_spare_what_autograd_no_longer_counts():
     model = deep()
     with cost.untouched(model):
-        whole = cost._kept(model, Precision("float32", "cpu"), 320).total
+        whole = cost._kept(model, Precision("float32", "cpu"), 320, True).total
         pieces.chunk(model, 64)
-        fewer = cost._kept(model, Precision("float32", "cpu"), 320).total
+        fewer = cost._kept(model, Precision("float32", "cpu"), 320, True).total
         pieces.chunk(model, None)
     assert sum(fitting.mlp_bytes(model, "float32")) * 320 == pytest.approx(whole - fewer, rel=0.1)
 

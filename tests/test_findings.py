@@ -148,6 +148,12 @@ def test_documents_that_are_dropped(setting: Setting) -> None:
     assert "2 documents left out: longer than data.max_length: 100" in finding.line
 
 
+def test_texts_that_are_split(setting: Setting) -> None:
+    records = [{"text": f"text {i} and more"} for i in range(8)] + [{"text": "one two three " * 40}]
+    finding = the(setting.found(setting.recipe(records, max_length=100, too_long="split")), "split")
+    assert "1 text longer than data.max_length: 100 split into" in finding.line
+
+
 def test_texts_of_a_classifier_that_are_cut(setting: Setting) -> None:
     records = [{"text": f"text {i} " * (50 if i == 5 else 1), "label": "ab"[i % 2]} for i in range(12)]
     recipe = setting.recipe(records, folder=setting.folder("bert"), objective=Classify(), max_length=60)

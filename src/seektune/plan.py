@@ -245,7 +245,7 @@ def predict(
 ) -> Plan:
     """The plan of a run whose tuner is applied and whose types are prepared. Changes nothing and times nothing."""
     device = next(model.parameters()).device
-    lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.records)
+    lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.units)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
     checkpointing = layers.checkpoints_activations(model)
     needs = needs_of(model, precision, layout.rows == "packed")

@@ -46,18 +46,27 @@ def test_only_ours_gets_the_variables_that_we_set_for_ourselves(monkeypatch):
 
 
 def test_ratios_are_over_each_peer_and_the_best():
-    def result(seconds, processor):
+    def result(seconds, processor, memory):
         both = {"seconds": seconds, "processor_seconds": processor, "tokens": 100, "learnt_tokens": 50, "steps": 3}
-        return both | {"peak_memory_bytes": 1, "loss": 1.0}
+        return both | {"peak_memory_bytes": memory, "loss": 1.0}
 
-    slow, fast, ours = (step.summary([result(s, 2 * s), result(3 * s, 2 * s), result(2 * s, 2 * s)]) for s in (4, 2, 1))
+    slow, fast, ours = (
+        step.summary([result(s, 2 * s, m), result(3 * s, 2 * s, 1), result(2 * s, 2 * s, 1)])
+        for s, m in ((4, 10), (2, 20), (1, 5))
+    )
     assert ours["tokens_per_second"] == pytest.approx(50)
     assert ours["best_tokens_per_second"] == pytest.approx(100)
     found = step.ratios({"seektune": ours, "slow": slow, "fast": fast})
     assert found["slow"]["tokens_per_second"] == pytest.approx(4)
-    assert found["best peer"]["who"] == "fast"
+    assert found["best peer"]["who"] == dict.fromkeys(ours.keys() & found["fast"].keys(), "fast") | {
+        "peak_memory_bytes": "slow"
+    }
+    assert found["best peer"]["peak_memory_bytes"] == pytest.approx(0.5)
     assert found["best peer"]["tokens_per_processor_second"] == pytest.approx(2)
     assert step.ratios({"seektune": ours}) == {}
+    assert step.ratios({"seektune": slow, "seektune int8": ours, "fast": fast}, "seektune int8")["best peer"] == found[
+        "fast"
+    ] | {"who": dict.fromkeys(found["fast"], "fast")}
 
 
 SEQUENCES = [([5, 6, 7, 8 + i], 1 + i) for i in range(3)]

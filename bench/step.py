@@ -122,12 +122,10 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
     shape, job = SHAPES[name], job_of(options, name, precision, source)
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in contenders_of(options, shape)}
     failed: dict[str, str] = {}
-    floor = contend(job | {"contender": OURS, "floor": "work"}, options.same_environment)
-    if isinstance(floor, str):
-        raise ValueError(f"the floor of {name} could not be counted: {floor}")
+    floor = floor_process(job | {"floor": "work"})
     rates: dict[str, float] = {}
     for number in range(options.rounds):
-        now = contend(job | {"contender": OURS, "floor": "rates", "sequences": []}, options.same_environment)
+        now = floor_process(job | {"floor": "rates", "sequences": []})
         rates |= {
             key: max(rate, rates.get(key, 0.0)) for key, rate in now["rates"].items()
         }  # a neighbour only slows down
@@ -154,6 +152,14 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
         table["ratios_int8"] = ratios(contenders, OURS_INT8)
     print("\n".join(markdown(table, machine(options))) + "\n", flush=True)
     return table
+
+
+def floor_process(job: Job) -> dict[str, Any]:
+    """What bench/_floor.py finds, in our environment."""
+    found = contend(job | {"contender": OURS}, False)
+    if isinstance(found, str):
+        raise ValueError(f"the floor of {job['shape']} could not be found: {found}")
+    return {key: value for key, value in found.items() if key in ("frozen", "other", "rates")}
 
 
 def floor_seconds(floor: dict[str, float], rates: dict[str, float], precision: str, int8: bool) -> float:

@@ -90,8 +90,17 @@ def _heading(table: dict[str, Any], machine: dict[str, Any], level: int) -> list
         f"Allocator and OpenMP set for {shared}. "
         f"Products reached {_giga(rates['float32'])} in fp32, {_giga(rates['bfloat16'])} in bf16, {_giga(rates['int8'])} in int8 (GFLOP/s); "
         f"the floor is {(table['floor']['frozen'] + table['floor']['other']) / records['tokens'] / 1e6:,.1f} MFLOP a token. "
-        f"Medians of {table['rounds']} rounds.",
+        f"Medians of {table['rounds']} rounds.{_busy(machine)}",
     ]  # fmt: skip
+
+
+def _busy(machine: dict[str, Any]) -> str:
+    """A warning where others computed at the same time."""
+    if machine["load"] <= machine["threads"] + 1:
+        return ""
+    return (
+        f" **The machine was busy** (load {machine['load']:.0f}): of these figures, those by processor time tell most."
+    )
 
 
 def _giga(rate: float) -> str:

@@ -188,7 +188,7 @@ def _int8_speed(device: str, size: int = 768, seconds: float = 0.06) -> float:
     with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):  # a build without oneDNN
         held = torch.ops.onednn.qlinear_prepack(b, [size, size])
         scales, zeros = torch.ones(size), torch.zeros(size, dtype=torch.int64)
-        rest = (None, 1.0, 0, torch.float32, "none", [], "")
+        rest: Any = (None, 1.0, 0, torch.float32, "none", [], "")
         x = (a.to(torch.int16) + 128).to(torch.uint8)
         ways.append(lambda: torch.ops.onednn.qlinear_pointwise(x, 0.01, 128, held, scales, zeros, *rest))
     found = [0.0]

@@ -1,14 +1,15 @@
-# make quickstart · make test · make check · make slow · make browser · make bench · make docs · make base
+# make quickstart · make test · make check · make lowest · make slow · make browser · make bench · make docs · make base
 # TORCH_INDEX names another package index for torch, e.g. make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test check format slow browser bench docs base clean
+.PHONY: quickstart test check format lowest slow browser bench docs base clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m seektune.base.quickstart
@@ -25,6 +26,9 @@ check: $(VENV)/developer
 format: $(VENV)/developer
 	$(BIN)/ruff format src tests bench docs
 	$(BIN)/ruff check --fix src tests bench docs
+
+lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -rs
 
 slow: $(VENV)/developer
 	$(BIN)/python -m pytest -m slow
@@ -43,7 +47,7 @@ base: $(VENV)/installed
 	$(BIN)/python -m seektune.base.make
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache
 
 # torch first and alone, so that a machine which holds a CPU build of it takes that one
 $(VENV)/torch: constraints.txt
@@ -61,4 +65,14 @@ $(VENV)/developer: $(VENV)/installed
 
 $(VENV)/bench: $(VENV)/developer
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
+
+# the lowest versions that pyproject.toml promises, in an environment of their own
+$(LOWEST)/torch: constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.11.0
+	touch $@
+
+$(LOWEST)/installed: $(LOWEST)/torch pyproject.toml
+	$(LOWEST)/bin/pip install --quiet --constraint constraints-lowest.txt --editable . pytest pytest-xdist hypothesis
 	touch $@

@@ -63,12 +63,10 @@ def trainer_of(job: dict[str, Any], folder: Path, observers: list[Any], made: ty
     """As assembly.prepare makes it from a recipe, for one pass over `documents_of(job)`; saved once, after the last step."""
     shape, device = SHAPES[job["shape"]], torch.device("cpu")
     model, tuner = bare_model(shape, job["precision"]), tuner_of(shape)
-    if job["contender"] == OURS_INT8:
-        from seektune.models.kernels import int8
-
-        int8.quantise_base(model)
     objective = Classify() if shape.task == "classify" else SFT()
-    model, proved = assembly.set_up(model, tuner, objective, job["precision"])
+    model, proved = assembly.set_up(
+        model, tuner, objective, job["precision"], "int8" if job["contender"] == OURS_INT8 else "none"
+    )
     source = Loader(shuffle=False)
     source.open(documents_of(job), batch_size=job["batch_size"], unit=1, seed=0)
     steps = source.batches_per_epoch()

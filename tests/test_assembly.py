@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 import zoo
 
 from seektune import assembly, recipe
 from seektune.errors import InputError, RefusedError
 from seektune.evaluate import stored
+from seektune.models import isolation
 from seektune.run import Run
+from seektune.train.options import Train
 
 QUESTIONS = ["What is the name?", "名字是什么？", "Where is it?"]
 
@@ -105,6 +109,23 @@ def test_a_model_that_cannot_be_packed_runs_and_says_so(here):
     decisions = run.read("plan.json")["decisions"]
     assert decisions["rows"] == "equal"
     assert "sparse index" in decisions["isolation"]
+
+
+def test_prefixes_are_shared_where_rows_are_packed_and_it_was_proved():
+    model, pairs = zoo.tiny("qwen2"), SimpleNamespace(head="lm", unit=2)
+    data = SimpleNamespace(renderer=SimpleNamespace(pad_id=0))
+
+    def layout(share=True, decided=None, **train):
+        recipe = SimpleNamespace(objective=pairs, train=Train(steps=1, **train))
+        proved = isolation.isolate(model, share=share)
+        return assembly._layout(recipe, data, model, proved, torch.device("cpu"), decided)
+
+    assert layout().share
+    assert not layout(share=False).share  # as for an objective whose unit is one document
+    assert not layout(packing=False).share
+    decided = {"rows": "packed", "microbatch_records": 1, "microbatch_tokens": 64}
+    assert not layout(decided=decided).share  # a run from before
+    assert layout(share=False, decided=decided | {"share": True}).share
 
 
 def test_continue_starts_from_an_old_result(here):

@@ -75,6 +75,16 @@ def test_a_good_folder_passes_and_the_figures_say_so(saved):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_the_stranger_heeds_a_soft_cap(tmp_path):
+    folder = zoo.tiny_folder(tmp_path / "model", "gemma2")
+    model = load.open_model(load.Model(path=str(folder)))
+    for tuner, result in ((Full(), tmp_path / "full"), (LoRA(rank=2), tmp_path / "lora")):
+        zoo.tokenizer().save_pretrained(result)
+        tuned = tuner.apply(model).eval()
+        tuner.save(tuned, result)
+        assert prove((result, tuned, Renderer.from_folder(result)))["relative_difference"] < 1e-4
+
+
 def test_a_perturbed_weight_is_refused(saved):
     folder = saved[0]
     weights = weights_of(folder)

@@ -6,10 +6,13 @@ and routers are far from their neutral initial values, so that leaving one of th
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from packaging.version import Version
 
 VOCAB = 320  # 256 bytes, 8 special tokens, 40 merges, 16 rows that no token uses (as real models have)
 SPECIAL = ["<|endoftext|>", "<bos>", "<eos>", "<system>", "<user>", "<assistant>", "<tool>", "<think>"]
@@ -70,6 +73,7 @@ CONFIGS: dict[str, dict[str, Any]] = {  # name -> what differs from SIZES; "mode
         "head_dim": 8,
         "sliding_window": 6,
         "query_pre_attn_scalar": 8,
+        "attn_implementation": "eager",  # transformers before 5.21 takes sdpa, which leaves the cap out
         "attn_logit_softcapping": 2.0,
         "final_logit_softcapping": 5.0,
         "layer_types": WINDOWED,
@@ -131,6 +135,13 @@ DECODERS = [name for name in ARCHITECTURES if name not in ENCODERS]
 CLASSIFIERS = [
     name for name in ARCHITECTURES if name not in ("deepseek_v32", "deepseek_v4")
 ]  # these have no such class in transformers
+
+
+def since(version: str, why: str) -> pytest.MarkDecorator:
+    """Skips, with the reason, where transformers is older than the `version` that first does what the test looks at."""
+    installed = metadata.version("transformers")
+    reason = f"transformers {installed} is older than {version}: {why}"
+    return pytest.mark.skipif(Version(installed) < Version(version), reason=reason)
 
 
 def config_of(architecture: str, **overrides: Any) -> Any:

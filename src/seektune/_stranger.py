@@ -48,13 +48,13 @@ def opened(folder: Path, job: dict) -> tuple[Any, dict[str, Any]]:
         transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
     )
     if not (folder / "adapter_config.json").exists():
-        model, report = auto.from_pretrained(folder, dtype=job["dtype"], output_loading_info=True)
+        model, report = auto.from_pretrained(folder, output_loading_info=True, dtype=job["dtype"], **job["attention"])
         return model, {"missing": sorted(report["missing_keys"]), "unexpected": sorted(report["unexpected_keys"])}
     import peft
     from safetensors import safe_open
 
     named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-    more = {"num_labels": job["num_labels"]} if job["classifier"] else {}
+    more = job["attention"] | ({"num_labels": job["num_labels"]} if job["classifier"] else {})
     base = auto.from_pretrained(named, dtype=job["dtype"], **more)
     if job["rows"] > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(job["rows"], mean_resizing=False)

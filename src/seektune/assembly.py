@@ -23,9 +23,19 @@ from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .engine.engine import Engine
-from .errors import DataError, InputError, RefusedError, RunFailedError, SeektuneError, StoppedError, problem
+from .errors import (
+    DataError,
+    InputError,
+    ModelError,
+    RefusedError,
+    RunFailedError,
+    SeektuneError,
+    StoppedError,
+    problem,
+)
 from .evaluate import evaluator, stored
-from .models import adapters, heads, isolation, layers, load
+from .models import adapters, fuse, heads, isolation, layers, load, quantise
+from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -59,7 +69,7 @@ class Assembled:
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
-                "microbatch_records": self.layout.records, "isolation": self.isolation.reason,
+                "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
                 "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
 
 
@@ -80,7 +90,7 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
     model = _open(recipe, data, device)
     if recipe.model.new_tokens:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
-    model, proved = set_up(model, recipe.tuner, recipe.objective, precision)
+    model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
@@ -95,14 +105,17 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
 
 
 def set_up(
-    model: torch.nn.Module, tuner: Tuner, objective: Objective, precision: str
+    model: torch.nn.Module, tuner: Tuner, objective: Objective, precision: str, base: str = "none"
 ) -> tuple[torch.nn.Module, isolation.Isolation]:
     """What a freshly opened model goes through before it is trained, in this order; benches go through it as well."""
     model = tuner.apply(model)
     prepare_dtypes(model, precision)
+    _quantise(model, base)
     if prepare_objective := getattr(objective, "prepare", None):
         prepare_objective(model)
-    return model, isolation.isolate(model)
+    proved = isolation.isolate(model, share=objective.unit > 1)
+    fuse.fuse(model)
+    return model, proved
 
 
 def _with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:
@@ -147,6 +160,34 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
     )
 
 
+def _quantise(model: torch.nn.Module, base: str) -> None:
+    """Hold the frozen base as `model.base` says. ModelError where that cannot be done, or as fast as was asked for."""
+    if base == "none":
+        return
+    integer = base == "int8" and next(model.parameters()).device.type == "cpu"
+    if integer and (missing := int8.why_not()):
+        fix = "model.base: int8_weights holds the weights in int8 and multiplies in train.precision"
+        raise ModelError(problem("model.base", missing, fix=fix))
+    if not quantise.quantise_base(model, integer):
+        raise ModelError(problem("model.base", "no frozen linear layer that could be held in int8", "none"))
+
+
+def _restore(ready: Assembled) -> dict[str, Any]:
+    """The base as it is stored, in place of the one in int8, so that what is saved and proved stands on the real one.
+
+    Returns how far the logits of held-out documents were apart; {} where nothing is in int8.
+    """
+    if not quantise.quantised(ready.model):
+        return {}
+    documents = _sample(ready)[1] if ready.recipe.objective.head == "lm" else []
+    fresh = _open(ready.recipe, ready.data, torch.device("cpu"))
+    with Precision(ready.precision, ready.device.type).autocast():
+        before = proof.logits_of(ready.model, documents)
+        quantise.restore_base(ready.model, fresh)
+        fuse.fuse(ready.model)
+        return {"int8": proof.compare(before, proof.logits_of(ready.model, documents))} if documents else {}
+
+
 def _layout(
     recipe: Recipe,
     data: Prepared,
@@ -157,8 +198,9 @@ def _layout(
 ) -> Layout:
     if decided:
         return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"]
-        )
+            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
+            decided.get("share", False),
+        )  # fmt: skip
     return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
 
 
@@ -178,7 +220,8 @@ def layout_of(
     if rows == "packed" and (reads_rows or not options.packing):
         rows = "padded"
     records = None if options.microbatch == "auto" else int(options.microbatch)
-    return Layout(rows, pad_id, records, plan.choose_tokens(model, options, device=device))
+    tokens = plan.choose_tokens(model, options, device=device)
+    return Layout(rows, pad_id, records, tokens, share=rows == "packed" and proved.shares)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
@@ -338,10 +381,11 @@ def engine_of(ready: Assembled) -> Engine:
 def _save(ready: Assembled, held: Run) -> dict[str, Any]:
     """The model folder, written aside, proved, then renamed; returns the proof for the report."""
     recipe, renderer = ready.recipe, ready.data.renderer
+    merge = _restore(ready)
     model = ready.model
-    merge: dict[str, Any] = {}
     if getattr(recipe.tuner, "merged", False):
-        model, merge = _merged(ready)
+        model, merged = _merged(ready)
+        merge |= merged
     with files.new_folder(held.model_folder) as aside:
         recipe.tuner.save(model, aside)
         renderer.save(aside)

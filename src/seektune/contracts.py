@@ -37,20 +37,34 @@ class Document:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class Tree:
+    """Documents of one unit that begin alike, in a packed row: their common prefix once, and what follows it in each."""
+
+    prefix: int  # tokens
+    branches: tuple[int, ...]  # tokens of each document behind the prefix; at least 1, rising
+
+
 @dataclass
 class Batch:
     """The documents of one optimizer step; after `data.pack.cut`, one micro-batch of them with its tensors.
 
     Packed: one row that holds all documents end to end. Padded: one document a row, padding on the right.
+    With `trees`, the last documents of a packed row share prefixes: documents by themselves, prefixes, branches (data/trees.py).
     """
 
     documents: list[Document]
     ids: torch.Tensor | None = None  # (rows, time) int64
     positions: torch.Tensor | None = None  # (rows, time) int64, starting at 0 with each document
-    segments: torch.Tensor | None = None  # (rows, time) int64: index into `documents`, -1 where padded
-    weights: torch.Tensor | None = None  # (rows, time) float32: weight of predicting the token that stands here
-    lengths: tuple[int, ...] = ()  # of each document
+    segments: torch.Tensor | None = (
+        None  # (rows, time) int64: index into `documents` (of a prefix: its first), -1 where padded
+    )
+    weights: torch.Tensor | None = (
+        None  # (rows, time) float32: weight of predicting the token that stands here (of a prefix: summed)
+    )
+    lengths: tuple[int, ...] = ()  # of each document, whole
     packed: bool = True
+    trees: tuple[Tree, ...] = ()  # of the last documents, in their order
 
     @property
     def tokens(self) -> int:

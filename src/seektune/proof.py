@@ -25,7 +25,7 @@ from .data.chat import Renderer
 from .data.pack import collate
 from .engine.engine import Engine
 from .errors import RefusedError
-from .models import adapters, attention, forward, heads
+from .models import adapters, attention, forward, heads, load
 
 ANSWERS, MAX_NEW_TOKENS, SECONDS = 8, 64, 900
 LONGEST = 512  # tokens of a document that are run
@@ -70,7 +70,7 @@ def prove(
     ours, ours_answers = _ours(model, renderer, sample, classifier, precision)
     found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
     _refuse_other_ids(folder, sample, found)
-    figures |= _compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
+    figures |= compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
     figures |= {
         "prompts": len(sample.prompts) + len(sample.texts),
         "prompts_with_other_ids": 0,
@@ -163,7 +163,7 @@ def places(model: torch.nn.Module, documents: Sequence[Document]) -> list[list[i
 
 def prove_merge(unmerged: Sequence[torch.Tensor], merged: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Logits of a merged adapter against those of the unmerged one, same documents. Raises RefusedError above the 16-bit bar."""
-    figures = _compare(unmerged, merged)
+    figures = compare(unmerged, merged)
     _judge(Path("merged adapter"), figures, exact=False)
     return figures
 
@@ -233,6 +233,7 @@ def _ask_a_stranger(
         job: dict[str, Any] = {
             "folder": str(folder.absolute()), "classifier": classifier, "dtype": "float32" if precision == "float32" else "auto",
             "num_labels": getattr(model.config, "num_labels", None), "rows": heads.embedding_rows(model),
+            "attention": load.attention_of(model.config),
             "prompts": sample.prompts, "texts": sample.texts, "answers": ANSWERS,
             "documents": [(d.ids if classifier else d.ids[:LONGEST]).tolist() for d in sample.documents],
             "places": [] if classifier else places(model, sample.documents),
@@ -287,7 +288,7 @@ def _same_text(ours: list[int], theirs: list[int]) -> bool:
     return ours == theirs or (len(ours) == len(theirs) + 1 and ours[:-1] == theirs)
 
 
-def _compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> dict[str, Any]:
+def compare(ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Largest |difference| of logits (absolute, and relative to the largest logit), mean KL in nats, top-1 agreement."""
     differences = [float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)]
     largest = max(float(a.abs().max()) for a in ours)

@@ -131,6 +131,7 @@ def contradictions(values: dict[str, Any]) -> Iterator[Problem]:
             yield from (("name", line) for line in error.problems)
     yield from _without_valid(values)
     yield from _with_classifier(values)
+    yield from _without_frozen(values)
     yield from _twice(values, "observers")
     yield from _twice(values, "evaluate")
     yield from _wrong_requirements(values)
@@ -168,6 +169,13 @@ def _with_classifier(values: dict[str, Any]) -> Iterator[Problem]:
                 key,
                 problem(key, f"{kind} needs a model that writes", f"a measure that objective {objective!r} can have"),
             )
+
+
+def _without_frozen(values: dict[str, Any]) -> Iterator[Problem]:
+    """Weights that are trained cannot be held in int8."""
+    if str(get(values, "model.base", "none")) != "none" and get(values, "tuner.kind") == "full":
+        key = "model.base"
+        yield key, problem(key, "tuner full trains all weights, and only frozen ones are held in int8", "tuner lora")
 
 
 def _twice(values: dict[str, Any], key: str) -> Iterator[Problem]:

@@ -40,7 +40,19 @@ ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the ker
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "jinja2", "pyarrow")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BFLOAT16_WORTH = 1.2  # bf16 must be this much faster than fp32: casting costs something too
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm", "sve")
+CPU_FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+    "i8mm",
+    "sve",
+)
 
 # Before torch
 

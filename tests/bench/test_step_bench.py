@@ -19,6 +19,8 @@ import _records
 import step
 from _shapes import SHAPES
 
+from seektune.models.kernels import int8
+
 
 def test_made_up_records_have_alpacas_lengths():
     made = _records.drawn("alpaca-like", 2000, 4096, seed=1)
@@ -232,3 +234,10 @@ def test_an_unknown_contender_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["step.py", *SMALL_RUN, "--contenders", "nobody"])
     assert step.main() == 2
     assert "unknown 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(int8.why_not() is not None, reason=f"no fast int8 here: {int8.why_not()}")
+def test_int8_trains_the_same_records(tmp_path):
+    found = _peers.contend(JOB | {"contender": step.OURS_INT8, "precision": "bfloat16"}, tmp_path)
+    assert found["steps"] == 2
+    assert found["loss"] == pytest.approx(np.log(4096), rel=0.05)

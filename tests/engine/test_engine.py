@@ -57,6 +57,18 @@ def test_a_model_that_minds_padding_still_answers_right_because_only_equal_lengt
     assert sizes == [(1, 8), (2, 5)]
 
 
+def test_a_cache_that_lets_a_row_leave_in_part_is_found_out() -> None:
+    engine = engine_of("llama")
+    expected = [by_transformers(engine, text, 6) for text in TEXTS]
+
+    def only_first_layer(module: Any, arguments: Any, out: Any) -> None:
+        out.past_key_values.reorder_cache = out.past_key_values.layers[0].reorder_cache
+
+    engine.model.register_forward_hook(only_first_layer)
+    assert engine._batchable is False
+    assert [answer.ids for answer in engine.generate([asked(t) for t in TEXTS], max_new_tokens=6)] == expected
+
+
 def early_and_late() -> tuple[Engine, list[dict[str, Any]], list[int]]:
     """An engine whose answers end at different steps: the head's row of the closing token is made likely."""
     engine = engine_of("llama")

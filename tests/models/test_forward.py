@@ -113,3 +113,10 @@ def test_no_learnt_token_gives_a_zero_that_has_a_gradient():
     losses, weights = forward.token_losses(model, collate([document]))
     assert losses.shape == (0,)
     (losses * weights).sum().backward()
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_the_verdict_in_bfloat16_is_that_in_float32(architecture):
+    """A router that chooses another expert by rounding alone is no leak; a leak is one in 16 bit, too."""
+    verdicts = [isolation.isolate(tiny(architecture, seed).to(torch.bfloat16)).rows for seed in range(3)]
+    assert set(verdicts) == {isolation.isolate(tiny(architecture)).rows}, verdicts

@@ -73,6 +73,16 @@ def test_attention_is_passed_on(llama: Path) -> None:
     assert open_model(Model(str(llama)), attention="eager").config._attn_implementation == "eager"
 
 
+def test_a_soft_cap_is_never_left_out(tmp_path: Path) -> None:
+    model = open_model(Model(str(zoo.tiny_folder(tmp_path, "gemma2"))))
+    assert "attn_implementation" not in (tmp_path / "config.json").read_text()
+    ids, loose = zoo.ids(1, 24), zoo.tiny("gemma2", attn_logit_softcapping=None)
+    with torch.no_grad():
+        found, capped, uncapped = (m(input_ids=ids).logits for m in (model, zoo.tiny("gemma2"), loose))
+    assert torch.equal(found, capped)
+    assert not torch.allclose(found, uncapped, atol=1e-2)
+
+
 def test_origin(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(llama.parent)
     origin = open_model(Model("llama")).seektune_origin

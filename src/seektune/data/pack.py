@@ -7,12 +7,15 @@ cannot keep documents apart gets one document a row, padded on the right, with n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..contracts import Batch, Document
+from . import trees
 
 if TYPE_CHECKING:
     import torch
+
+    from ..contracts import Tree
 
 
 def cut(
@@ -24,13 +27,16 @@ def cut(
     rows: Literal["packed", "padded", "equal"] = "packed",
     pad_id: int = 0,
     device: str | torch.device = "cpu",
+    share: bool = False,
 ) -> list[Batch]:
     """Micro-batches of at most `records` units, or at most `tokens` tokens (padding counted), none empty.
 
     `unit` documents that follow each other stay together. How it is cut never changes a gradient: objectives return sums.
-    `rows`: see `models/isolation.py`; with "equal", a batch holds documents of one length only.
+    `rows`: see `models/isolation.py`; with "equal", a batch holds documents of one length only. `share`: what the
+    documents of a unit begin with alike stands in a packed row once, and is counted once.
     """
     packed = rows == "packed"
+    share = share and packed and unit > 1
     assert len(documents) % unit == 0, f"{len(documents)} documents do not make whole units of {unit}"
     units = [list(documents[i : i + unit]) for i in range(0, len(documents), unit)]
     if not packed:
@@ -39,51 +45,107 @@ def cut(
     sizes: list[tuple[int, int, int]] = []  # units, tokens, longest of the last group
     for one in units:
         count, held, longest = sizes[-1] if sizes else (0, 0, 0)
-        held, longest = held + sum(map(len, one)), max(longest, *map(len, one))
+        size = trees.row_tokens(one, share)
+        held, longest = held + size, max(longest, *map(len, one))
         area = held if packed else longest * (len(groups[-1]) + unit if groups else unit)
         full = (records is not None and count >= records) or (tokens is not None and area > tokens)
         full |= rows == "equal" and bool(groups) and len({len(d) for d in [*groups[-1], *one]}) > 1
         if not groups or full:
             groups.append([])
             sizes.append((0, 0, 0))
-            count, held, longest = 0, sum(map(len, one)), max(map(len, one))
+            count, held, longest = 0, size, max(map(len, one))
         groups[-1].extend(one)
         sizes[-1] = (count + 1, held, longest)
-    return [collate(group, packed=packed, pad_id=pad_id, device=device) for group in groups]
+    more: dict[str, Any] = {"packed": packed, "pad_id": pad_id, "device": device, "share": unit if share else 1}
+    return [collate(group, **more) for group in groups]
 
 
 def collate(
-    documents: Sequence[Document], *, packed: bool = True, pad_id: int = 0, device: str | torch.device = "cpu"
+    documents: Sequence[Document],
+    *,
+    packed: bool = True,
+    pad_id: int = 0,
+    device: str | torch.device = "cpu",
+    share: int = 1,
 ) -> Batch:
-    """Lay documents out as tensors: one row end to end (`packed`), or a row each, padded on the right."""
+    """Lay documents out as tensors: one row end to end (`packed`), or a row each, padded on the right.
+
+    `share`: so many documents that follow each other are a unit whose common prefix stands in the packed row once.
+    """
     import numpy as np
     import torch
 
+    grown: tuple[Tree, ...] = ()
     documents = list(documents)
-    lengths = tuple(len(d) for d in documents)
     if packed:
-        order = sorted(range(len(documents)), key=lambda i: lengths[i])
-        documents = [documents[i] for i in order]
-        lengths = tuple(lengths[i] for i in order)
-        rows = [documents]
-        width = sum(lengths)
-    else:
-        rows = [[d] for d in documents]
-        width = max(lengths)
-    ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    positions = np.zeros((len(rows), width), dtype=np.int64)
-    segments = np.full((len(rows), width), -1, dtype=np.int64)
-    weights = np.zeros((len(rows), width), dtype=np.float32)
-    number = 0
-    for r, row in enumerate(rows):
-        at = 0
-        for document in row:
-            end = at + len(document)
-            ids[r, at:end] = document.ids
-            positions[r, at:end] = np.arange(end - at)
-            segments[r, at:end] = number
-            weights[r, at + 1 : end] = document.weights[1:]
-            at, number = end, number + 1
-        positions[r, at:] = np.arange(at, width) if at else 0
+        documents, grown = trees.plant(documents, share)
+    lengths = tuple(map(len, documents))
+    places = trees.places(lengths, grown) if packed else [np.arange(length) for length in lengths]
+    width = max(int(place[-1]) for place in places) + 1
+    shape = (1 if packed else len(documents), width)
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    positions = np.broadcast_to(np.arange(width), shape).copy()
+    segments = np.full(shape, -1, dtype=np.int64)
+    weights = np.zeros(shape, dtype=np.float32)
+    for number in reversed(range(len(documents))):  # so that a prefix is its first document's
+        row, place, document = 0 if packed else number, places[number], documents[number]
+        ids[row, place] = document.ids
+        positions[row, place] = np.arange(len(place))
+        segments[row, place] = number
+        weights[row, place[1:]] += document.weights[1:]
     move = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
-    return Batch(documents, move(ids), move(positions), move(segments), move(weights), lengths, packed)
+    return Batch(documents, move(ids), move(positions), move(segments), move(weights), lengths, packed, grown)
+
+
+class Learnt(NamedTuple):
+    """Every learnt token of a micro-batch, document by document: what is read where. All (n,); n may be 0.
+
+    A token of a shared prefix comes once for each document that learns it.
+    """
+
+    positions: torch.Tensor  # in the flattened (rows * time) hidden states: where the token is predicted
+    targets: torch.Tensor  # ids
+    weights: torch.Tensor  # float32, never 0
+    documents: torch.Tensor  # index into `batch.documents`
+
+
+def learnt_positions(batch: Batch) -> Learnt:
+    """Where the head is needed, for what, and for whom: the one description of it that losses work from."""
+    assert batch.ids is not None and batch.weights is not None and batch.segments is not None
+    if batch.trees:
+        return _learnt_of_trees(batch)
+    row, time = (batch.weights[:, 1:] != 0).nonzero(as_tuple=True)
+    index = row * batch.ids.shape[1] + time
+    ids, weights, segments = (
+        x.flatten().index_select(0, index + 1) for x in (batch.ids, batch.weights, batch.segments)
+    )
+    return Learnt(index, ids, weights, segments)
+
+
+def _learnt_of_trees(batch: Batch) -> Learnt:
+    """From the documents: the first token of a branch is predicted at the end of the prefix, not by its neighbour in the row."""
+    import numpy as np
+    import torch
+
+    assert batch.ids is not None
+    found = []
+    for number, (document, place) in enumerate(
+        zip(batch.documents, trees.places(batch.lengths, batch.trees), strict=True)
+    ):
+        learnt = 1 + np.flatnonzero(document.weights[1:])
+        found.append((place[learnt - 1], document.ids[learnt], document.weights[learnt], np.full(len(learnt), number)))
+    kinds = (np.int64, np.int64, np.float32, np.int64)
+    parts = (np.concatenate(part).astype(kind) for part, kind in zip(zip(*found, strict=True), kinds, strict=True))
+    return Learnt(*(torch.from_numpy(part).to(batch.ids.device) for part in parts))
+
+
+def last_positions(batch: Batch) -> torch.Tensor:
+    """(documents,): where in the flattened row each document ends."""
+    import torch
+
+    assert batch.ids is not None
+    if batch.packed:
+        ends = [int(place[-1]) for place in trees.places(batch.lengths, batch.trees)]
+    else:
+        ends = [row * batch.ids.shape[1] + length - 1 for row, length in enumerate(batch.lengths)]
+    return torch.tensor(ends, device=batch.ids.device)

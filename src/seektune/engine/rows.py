@@ -106,17 +106,19 @@ def batchable(model: torch.nn.Module, vocabulary: int, limit: int, pad_id: int) 
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(vocabulary, (long + short + 1,), generator=generator).tolist()
     together, alone = Rows(model, [ids[:long], ids[long:-1]], pad_id), Rows(model, [ids[long:-1]], pad_id)
+    bar = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
+    if not _gap(together.logits()[1:], alone.logits()) < bar:
+        return False
     next_ids = torch.tensor(ids[-1:] * 2, device=together.ids.device)
-    gaps = [_gap(together.logits()[1:], alone.logits())]
     together.push(next_ids)
     alone.push(next_ids[:1])
+    expected = alone.logits()
     try:
         together.keep([1])
-    except (AttributeError, NotImplementedError):
+        found = together.logits()  # fails where a cache let the row leave some of its parts only
+    except (AttributeError, RuntimeError, IndexError):
         return False
-    gaps.append(_gap(together.logits(), alone.logits()))
-    exact = next(model.parameters()).dtype == torch.float32
-    return max(gaps) < (1e-3 if exact else 0.1)
+    return _gap(found, expected) < bar
 
 
 def _gap(found: torch.Tensor, expected: torch.Tensor) -> float:

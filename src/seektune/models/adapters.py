@@ -144,8 +144,11 @@ def merge(model: Any) -> torch.nn.Module:
     import torch
     from peft.tuners.lora import LoraLayer
 
+    from .quantise import quantised
+
     if not attached(model):
         return model
+    assert not quantised(model), "merging needs the base as it was before it was quantised: restore_base"
     with quiet(), torch.no_grad():
         for name, module in model.named_modules():
             if not isinstance(module, LoraLayer):

@@ -10,10 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+
+from .kernels.attend import attend_documents
+
+if TYPE_CHECKING:
+    from .trees import Trees
 
 NAME = "seektune"
 
@@ -57,6 +62,9 @@ class Layout:
     lengths: tuple[int, ...] | None = None  # of the documents of a packed row; None: the model's own mask is enough
     segments: torch.Tensor | None = None  # (1, time)
     groups: Groups | None = None
+    trees: Trees | None = (
+        None  # where documents share prefixes; `lengths` and `groups` are then of what stands before the branches
+    )
 
 
 current = Layout()
@@ -90,16 +98,19 @@ class Compact(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def laid_out(lengths: tuple[int, ...] | None, segments: torch.Tensor | None) -> Iterator[None]:
+def laid_out(
+    lengths: tuple[int, ...] | None, segments: torch.Tensor | None, trees: Trees | None = None
+) -> Iterator[None]:
     """Tell the attention function where documents end. Deliberately not undone on leaving: see `Layout`."""
+    lengths = trees.roots if trees is not None else lengths
     if lengths != current.lengths or current.groups is None:
         current.groups = Groups.of(lengths, segments.device) if lengths and segments is not None else None
-    current.lengths, current.segments = lengths, segments
+    current.lengths, current.segments, current.trees = lengths, segments, trees
     yield
 
 
 def clear() -> None:
-    current.lengths = current.segments = current.groups = None
+    current.lengths = current.segments = current.groups = current.trees = None
 
 
 def register() -> str:
@@ -120,11 +131,14 @@ def document_mask(
 
     mask_function = mask_function or causal_mask_function
     arguments = dict(rest, batch_size=batch_size, q_length=q_length, kv_length=kv_length, mask_function=mask_function)
-    if current.lengths is None or current.segments is None or kv_length != sum(current.lengths):
+    if current.lengths is None or current.segments is None or kv_length != current.segments.shape[-1]:
         return sdpa_mask(**arguments)
-    if not rest.get("use_vmap") and _plain_inside(mask_function, current.lengths, current.segments.device):
+    inside = current.lengths if current.trees is None else (current.trees.longest,)
+    if not rest.get("use_vmap") and _plain_inside(mask_function, inside, current.segments.device):
         return None
     arguments |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    if current.trees is not None:
+        return current.trees.mask(**arguments)
     dense = sdpa_mask(**arguments)
     same = current.segments[:, None, :, None] == current.segments[:, None, None, :]
     return same if dense is None else dense & same
@@ -162,12 +176,35 @@ def document_attention(
     def one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return attend(q, k, v, mask, causal and mask is None and q.shape[2] > 1, dropout, scaling, rest)
 
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    groups = current.groups
+    groups, fast = current.groups, attend is _attend and not dropout and query.device.type == "cpu"
     if attention_mask is not None or groups is None or query.shape[2] != current.segments.shape[-1]:  # type: ignore[union-attr]
-        return one(query, key, value, attention_mask).transpose(1, 2).contiguous(), None
+        return one(query, *_repeated(query, key, value), attention_mask).transpose(1, 2).contiguous(), None
+    branches = None
+    if current.trees is not None:
+        if not causal:
+            raise ValueError("documents share a prefix only where attention is causal")
+        query, key, value, branches = current.trees.attend(query, *_repeated(query, key, value), one)
+    if fast:
+        whole = attend_documents(query[0], key[0], value[0], current.lengths or (), _scale(query, scaling), causal)
+    else:
+        whole = _by_groups(query, *_repeated(query, key, value), groups, causal, one)
+    return (whole if branches is None else torch.cat([whole, branches])).unsqueeze(0), None
+
+
+def _scale(query: torch.Tensor, scaling: float | None) -> float:
+    return scaling if scaling is not None else query.shape[-1] ** -0.5
+
+
+def _repeated(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values for as many heads as there are queries of."""
+    repeats = query.shape[1] // key.shape[1]
+    return (key, value) if repeats == 1 else (key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
+
+
+def _by_groups(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: Groups, causal: bool, one: Callable
+) -> torch.Tensor:
+    """(1, heads, time, dim) -> (time, heads, dim): one call of `one` for all documents of like length."""
     if groups.spread is not None and groups.compact is not None:
         query, key, value = (Spread.apply(x, groups.spread, groups.compact) for x in (query, key, value))
     heads, parts, first = query.shape[1], [], 0
@@ -178,9 +215,7 @@ def document_attention(
         parts.append(one(q, k, v, mask).transpose(1, 2).reshape(count * length, heads, -1))
         first += count
     whole = torch.cat(parts)
-    if groups.compact is not None:
-        whole = Compact.apply(whole, groups.compact)
-    return whole.unsqueeze(0), None
+    return whole if groups.compact is None else Compact.apply(whole, groups.compact)
 
 
 def _own_keys(lengths: torch.Tensor, longest: int) -> torch.Tensor | None:
@@ -200,16 +235,23 @@ def _attend(
     scaling: float | None,
     rest: dict,
 ) -> torch.Tensor:
-    if causal and q.device.type == "cpu" and q.shape[2] <= SHORT and q.shape[2] == k.shape[2] and not dropout:
+    short = q.device.type == "cpu" and q.shape[2] <= SHORT and not dropout
+    if short and causal and q.shape[2] == k.shape[2]:
+        return _attend_short(q, k, v, scaling if scaling is not None else q.shape[-1] ** -0.5)
+    if short and mask is not None and mask.ndim == 2 and q.dtype == torch.bfloat16 and k.shape[2] <= 2 * SHORT:
         return _attend_short(q, k, v, scaling if scaling is not None else q.shape[-1] ** -0.5)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling)
 
 
 def _attend_short(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Causal attention as batched products: for short documents torch's fused CPU kernel is 2.7 times slower (bf16, length 96)."""
-    batch, heads, time, _ = q.shape
-    hidden = torch.full((time, time), float("-inf"), dtype=q.dtype).triu(1).expand(batch * heads, time, time)
-    q, k, v = (x.reshape(batch * heads, time, x.shape[-1]) for x in (q, k, v))
+    """Causal attention as batched products: for short documents torch's fused CPU kernel is 2.7 times slower (bf16, length 96).
+
+    Keys that stand before the queries (a shared prefix) are seen by all of them.
+    """
+    (batch, heads, time, _), keys = q.shape, k.shape[2]
+    hidden = torch.full((time, keys), float("-inf"), dtype=q.dtype).triu(1 + keys - time)
+    hidden = hidden.expand(batch * heads, time, keys)
+    q, k, v = (x.reshape(batch * heads, x.shape[2], x.shape[-1]) for x in (q, k, v))
     scores = torch.baddbmm(hidden, q, k.transpose(1, 2), alpha=scaling)
     return torch.bmm(scores.softmax(-1), v).view(batch, heads, time, -1)
 

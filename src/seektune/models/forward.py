@@ -13,46 +13,58 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import Batch
-from . import attention
+from ..data.pack import last_positions, learnt_positions
+from . import attention, heads
+from .kernels.cross_entropy import cross_entropy
+from .trees import Trees
 
 
 def token_losses(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """(-log p, weight) of every learnt token, both (n,) float32, in row order; n may be 0 (the sum still has a gradient)."""
-    logits, targets, weights = supervised_logits(model, batch)
-    return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+    """(-log p, weight) of every learnt token, both (n,) float32, document by document; n may be 0 (the sum still has a gradient).
+
+    Where the head is a plain linear layer, the logits exist for a chunk of the tokens only (kernels/cross_entropy.py).
+    """
+    tail = heads.tail_of(model)
+    if tail is None:
+        logits, targets, weights = supervised_logits(model, batch)
+        return F.cross_entropy(logits.float(), targets, reduction="none"), weights
+    learnt = learnt_positions(batch)
+    hidden = run(backbone(model), batch)[0].flatten(0, 1).index_select(0, learnt.positions)
+    losses = cross_entropy(hidden, tail.head.weight, tail.head.bias, learnt.targets, learnt.weights, tail.softcap)
+    return losses, learnt.weights
 
 
 def token_log_probs(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """(log p (n,), document (n,)) of every learnt token; `document` indexes `batch.documents`."""
     losses, _ = token_losses(model, batch)
-    assert batch.weights is not None and batch.segments is not None
-    return -losses, batch.segments[:, 1:][batch.weights[:, 1:] != 0]
+    return -losses, learnt_positions(batch).documents
 
 
 def supervised_logits(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (n, vocabulary), target ids (n,), weights (n,) at the n positions whose next token is learnt."""
-    assert batch.ids is not None and batch.weights is not None
-    learnt = batch.weights[:, 1:] != 0
+    learnt = learnt_positions(batch)
     head = model.get_output_embeddings()  # type: ignore[operator]
     if head is None:
         raise TypeError(f"{type(model).__name__} has no output embeddings: no language model head")
 
     def keep_needed(module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0][:, :-1][learnt].unsqueeze(0), *arguments[1:])
+        return (arguments[0].flatten(0, 1).index_select(0, learnt.positions).unsqueeze(0), *arguments[1:])
 
     hook = head.register_forward_pre_hook(keep_needed)
     try:
         logits = run(model, batch).logits[0]
     finally:
         hook.remove()
-    return logits, batch.ids[:, 1:][learnt], batch.weights[:, 1:][learnt]
+    return logits, learnt.targets, learnt.weights
 
 
 def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
     """The model's own forward over a batch, documents kept apart. `more` goes to the model."""
     assert batch.ids is not None and batch.positions is not None and batch.segments is not None
     if batch.packed:
-        with attention.laid_out(batch.lengths, batch.segments):
+        if batch.trees:  # given a mask, transformers does not guess from positions where documents end
+            more = {"attention_mask": torch.ones_like(batch.ids)} | more
+        with attention.laid_out(batch.lengths, batch.segments, Trees.of(batch)):
             return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
     attention.clear()
     if _takes(model, "use_cache"):
@@ -73,12 +85,7 @@ def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         mask = batch.segments >= 0
         return run(model, batch, attention_mask=None if bool(mask.all()) else mask.long()).logits
     hidden = run(backbone(model), batch)[0]
-    assert batch.segments is not None
-    last = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1
-    if batch.packed:
-        return head(hidden[0, last])
-    lengths = torch.tensor(batch.lengths, device=hidden.device)
-    return head(hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1])
+    return head(hidden.flatten(0, 1).index_select(0, last_positions(batch)))
 
 
 def decoder_head(model: torch.nn.Module) -> torch.nn.Module | None:

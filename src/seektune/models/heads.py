@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, problem
+from . import attention
 from .quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
 
 
 def embedding_rows(model: Any) -> int:
@@ -90,3 +96,60 @@ def _is_classifier(base: Any) -> bool:
 def base_of(model: Any) -> Any:
     """The model without the adapter around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What turns the last hidden states into logits: a linear layer, and a soft cap over its results where there is one."""
+
+    head: torch.nn.Linear
+    softcap: float | None
+
+
+_tails: weakref.WeakKeyDictionary[Any, tuple[Any, Tail | None]] = weakref.WeakKeyDictionary()
+
+
+def tail_of(model: Any) -> Tail | None:
+    """The head of a language model, once it is proved that logits are nothing but its product with what the backbone gives.
+
+    None where they are more (a scale, an adapter in the head): then the model's own forward has to make them.
+    """
+    base = base_of(model)
+    head = _active(base.get_output_embeddings())
+    known = _tails.get(base)
+    if known is None or known[0] is not head:
+        known = (head, _proved(base, head))
+        _tails[base] = known
+    return known[1]
+
+
+def _active(head: Any) -> Any:
+    """The head that computes: of one that is trained beside an adapter, the copy that PEFT made."""
+    copies = getattr(head, "modules_to_save", None)
+    return copies[head.active_adapters[0]] if copies and not head.disable_adapters else head
+
+
+def _proved(base: Any, head: Any) -> Tail | None:
+    import torch
+
+    if type(head) is not torch.nn.Linear:
+        return None
+    tail = Tail(head, getattr(base.config.get_text_config(), "final_logit_softcapping", None))
+    training = [module for module in base.modules() if module.training]
+    ids = torch.tensor([[3, 1, 2]], device=head.weight.device)
+    base.eval()
+    attention.clear()
+    try:
+        with torch.no_grad():
+            hidden = getattr(base, base.base_model_prefix)(input_ids=ids)[0]
+            found = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
+            if tail.softcap is not None:
+                found = torch.tanh(found / tail.softcap) * tail.softcap
+            expected = base(input_ids=ids).logits
+    except (RuntimeError, TypeError, ValueError, AttributeError):
+        return None
+    finally:
+        for module in training:
+            module.training = True
+    same = torch.allclose(found.float(), expected.float(), rtol=1e-2, atol=1e-3)
+    return tail if same and bool(expected.any()) else None  # a head of zeros would hide a scale behind it

@@ -40,6 +40,11 @@ class Model:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "type in which weights are held; auto: as they are stored", probe=Probe("bfloat16")
     )
+    base: Literal["none", "int8", "int8_weights"] = option(
+        "none",
+        "int8: frozen linear layers are held in int8 and multiplied as integers; int8_weights: held in int8, multiplied in train.precision",
+        probe=Probe("int8_weights", given={"tuner.kind": "lora"}),
+    )
     continue_: str | None = option(
         None, "a finished run whose result is trained further", probe=Probe("other_run", scenario="continue")
     )
@@ -318,7 +323,6 @@ def _open_folder(
     if head == "classifier":
         _set_labels(config, folder, labels or [], several)
     auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
-    more: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     try:
         opened, report = auto.from_pretrained(
             folder,
@@ -329,7 +333,7 @@ def _open_folder(
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **more,
+            **attention_of(config, attention),
         )
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise ModelError(_why_not_opened(folder, head, config, error)) from None
@@ -340,6 +344,13 @@ def _open_folder(
     stamp = None if pickled else weights.fingerprint(folder)
     opened.seektune_origin = Origin(path, model.revision, where, stamp, dtypes, new)
     return opened
+
+
+def attention_of(config: Any, asked: str | None = None) -> dict[str, str]:
+    """What transformers is told about attention: with a soft cap (Gemma 2) eager, which sdpa before 5.21 leaves out in silence."""
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    chosen = asked or ("eager" if capped else None)
+    return {"attn_implementation": chosen} if chosen else {}
 
 
 def _types_to_save(model: Model, folder: Path, opened: torch.nn.Module) -> dict[str, torch.dtype]:

@@ -35,6 +35,7 @@ class Layout:
     pad_id: int = 0
     records: int | None = None  # units a micro-batch, where the recipe says so
     tokens: int | None = 4096  # tokens a micro-batch otherwise
+    share: bool = False  # what the documents of a unit begin with alike stands in a packed row once
 
 
 @dataclass
@@ -224,7 +225,7 @@ class Trainer:
     def _cut(self, documents: Sequence[Document]) -> list[Batch]:
         layout = self.layout
         return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
-                        rows=layout.rows, pad_id=layout.pad_id, device=self.device)  # fmt: skip
+                        rows=layout.rows, pad_id=layout.pad_id, device=self.device, share=layout.share)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""

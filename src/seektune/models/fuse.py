@@ -1,0 +1,172 @@
+"""Gives the modules of an open model our hand-written pieces (kernels/): a `forward` of their own, on the objects, not on classes.
+
+Names, parameters and files stay as they are. A piece is taken only where a trial on random input shows the outputs and
+gradients that the module gives by itself, so no list of architectures is kept; what differs is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from .kernels.int8 import Int8Linear
+from .kernels.lora import Update, lora_linear
+from .kernels.mlp import Act, gated, lora_mlp
+from .kernels.norm import rms_norm
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # relative, of output and gradient
+TOKENS = 5  # of a trial
+
+
+def fuse(model: torch.nn.Module) -> dict[str, int]:
+    """How many modules of which class took a piece. Safe to call again. The model's mode and random state stay."""
+    taken: Counter[str] = Counter()
+    verdicts: dict[Any, bool] = {}
+    for module in model.modules():
+        piece = _piece_for(module)
+        if piece is None or "forward" in vars(module):
+            continue
+        key = (type(module), piece, _shapes(module))
+        if key not in verdicts:
+            verdicts[key] = _same(module, piece)
+        if verdicts[key]:
+            module.forward = types.MethodType(piece, module)
+            taken[type(module).__name__] += 1
+    return dict(taken)
+
+
+def _piece_for(module: Any) -> Callable[..., torch.Tensor] | None:
+    if _is_lora(module):
+        return lora_forward
+    if all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")) and _act(module):
+        return mlp_forward
+    if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+        return norm_forward
+    return None
+
+
+def _shapes(module: torch.nn.Module) -> tuple[Any, ...]:
+    return tuple((name, tuple(p.shape), p.dtype) for name, p in module.named_parameters())
+
+
+# The pieces, as forwards of the modules that they stand for
+
+
+def lora_forward(self: Any, x: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
+    """Of PEFT's LoRA layer around a linear layer."""
+    update = None if more or named else update_of(self)
+    return lora_linear(x, update) if update is not None else type(self).forward(self, x, *more, **named)
+
+
+def mlp_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Of gated feed-forward layers."""
+    act = _act(self)
+    assert act is not None
+    gate, up, down = (update_of(layer) for layer in (self.gate_proj, self.up_proj, self.down_proj))
+    if gate is not None and up is not None and down is not None:
+        return lora_mlp(x, gate, up, down, act)
+    found: torch.Tensor = self.down_proj(gated(self.gate_proj(x), self.up_proj(x), act))
+    return found
+
+
+def norm_forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    return rms_norm(hidden_states, self.weight, self.variance_epsilon)
+
+
+def update_of(module: Any) -> Update | None:
+    """The one low-rank update of a LoRA layer as it is now; None where its own forward has more to do."""
+    if not _is_lora(module) or module.disable_adapters or module.merged or len(module.active_adapters) != 1:
+        return None
+    name = module.active_adapters[0]
+    if name not in module.lora_A or module.lora_variant or module.lora_bias[name]:
+        return None
+    dropout = module.lora_dropout[name]
+    if isinstance(dropout, torch.nn.Dropout) and dropout.p and dropout.training:
+        return None
+    base = module.base_layer
+    weight = base.matrix if isinstance(base, Int8Linear) else base.weight
+    a, b = module.lora_A[name].weight, module.lora_B[name].weight
+    return Update(weight, base.bias, a, b, float(module.scaling[name]))
+
+
+def _is_lora(module: Any) -> bool:
+    """PEFT's own layer around a frozen linear one."""
+    if type(module).__module__ != "peft.tuners.lora.layer" or type(module).__name__ != "Linear":
+        return False
+    base = module.base_layer
+    return isinstance(base, Int8Linear) or (type(base) is torch.nn.Linear and not base.weight.requires_grad)
+
+
+def _act(module: Any) -> Act | None:
+    name = type(module.act_fn).__name__
+    if isinstance(module.act_fn, torch.nn.SiLU) or name == "SiLUActivation":
+        return "silu"
+    return "gelu_pytorch_tanh" if name == "GELUTanh" else None
+
+
+# The trial
+
+
+def _same(module: Any, piece: Callable[..., torch.Tensor]) -> bool:
+    """Whether the piece gives what the module gives, forward and backward."""
+    parameter = next(module.parameters())
+    width = module.in_features if hasattr(module, "in_features") else _width(module)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, TOKENS, width, generator=generator).to(parameter.device, _dtype(module))
+    try:
+        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), _resting(module):
+            own, ours = (_tried(forward, module, x) for forward in (type(module).forward, piece))
+    except (RuntimeError, TypeError, ValueError, AttributeError, KeyError):
+        return False
+    bar = TOLERANCE.get(x.dtype, 1e-5)
+    return all(_near(found, expected, bar) for found, expected in zip(ours, own, strict=True))
+
+
+def _width(module: Any) -> int:
+    inner = getattr(module, "gate_proj", None)
+    return int(inner.in_features if inner is not None else module.weight.shape[-1])
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype:
+    """Of frozen weights, where there are any: the type of the arithmetic."""
+    frozen = [p.dtype for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
+    return frozen[0] if frozen else next(module.parameters()).dtype
+
+
+def _tried(forward: Callable[..., torch.Tensor], module: Any, x: torch.Tensor) -> list[torch.Tensor]:
+    """Output, and gradients of the input and of what is trained."""
+    x = x.clone().requires_grad_()
+    learnt = [p for p in module.parameters() if p.requires_grad]
+    y = forward(module, x)
+    weights = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), [x, *learnt])]
+
+
+def _near(found: torch.Tensor, expected: torch.Tensor, bar: float) -> bool:
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    return float((found.float() - expected.float()).norm()) <= bar * max(float(expected.float().norm()), 1e-6)
+
+
+@contextlib.contextmanager
+def _resting(module: Any) -> Iterator[None]:
+    """Evaluation mode inside, and B of LoRA away from zero, so that a gradient of A can be seen."""
+    training = [m for m in module.modules() if m.training]
+    held = [(p, p.detach().clone()) for n, p in module.named_parameters() if "lora_B" in n]
+    module.eval()
+    try:
+        with torch.no_grad():
+            for p, _ in held:
+                p.copy_(torch.linspace(-0.1, 0.1, p.numel(), device=p.device).view(p.shape))
+        yield
+    finally:
+        with torch.no_grad():
+            for p, value in held:
+                p.copy_(value)
+        for m in training:
+            m.training = True

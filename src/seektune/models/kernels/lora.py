@@ -1,0 +1,86 @@
+"""Linear layers with a low-rank update as one step of autograd: the input and its product with A are all that is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .arithmetic import arithmetic
+from .int8 import Int8
+
+Matrix = torch.Tensor | Int8
+
+
+@dataclass(frozen=True)
+class Update:
+    """y = x W^T + bias + scale · (x A^T) B^T, with W frozen. Shapes: W (out, in), A (rank, in), B (out, rank)."""
+
+    weight: Matrix
+    bias: torch.Tensor | None
+    a: torch.Tensor
+    b: torch.Tensor
+    scale: float
+
+
+def lora_linear(x: torch.Tensor, update: Update) -> torch.Tensor:
+    """x (…, in) -> (…, out), in the type of the arithmetic."""
+    return LoRALinear.apply(x, update, update.a, update.b)
+
+
+class LoRALinear(torch.autograd.Function):
+    """See `Update`; gradients for x, A and B."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, update: Update, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        rows = x.detach().reshape(-1, x.shape[-1]).to(arithmetic(x))
+        y, low = ahead(rows, update)
+        ctx.save_for_backward(rows, low)
+        ctx.update, ctx.shape, ctx.dtype = update, x.shape, x.dtype
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        rows, low = ctx.saved_tensors
+        grad = grads[0].reshape(-1, grads[0].shape[-1]).to(rows.dtype)
+        grad_a, grad_b, grad_low = back_low(grad, rows, low, ctx.update)
+        x = back(grad, grad_low, ctx.update).view(ctx.shape).to(ctx.dtype) if ctx.needs_input_grad[0] else None
+        return x, None, grad_a, grad_b
+
+
+def ahead(rows: torch.Tensor, update: Update) -> tuple[torch.Tensor, torch.Tensor]:
+    """(y (tokens, out), x A^T (tokens, rank)) of `rows` (tokens, in)."""
+    dtype = rows.dtype
+    y = times(rows, update.weight, update.bias)
+    low = rows @ update.a.detach().to(dtype).t()
+    return y.addmm_(low, update.b.detach().to(dtype).t(), alpha=update.scale), low
+
+
+def back_low(
+    grad: torch.Tensor, rows: torch.Tensor, low: torch.Tensor, update: Update
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(gradient of A, of B, of x A^T) for `grad` (tokens, out)."""
+    grad_low = (grad @ update.b.detach().to(grad.dtype)).mul_(update.scale)
+    grad_b = (grad.t() @ low).to(update.b.dtype).mul_(update.scale)
+    return (grad_low.t() @ rows).to(update.a.dtype), grad_b, grad_low
+
+
+def back(grad: torch.Tensor, grad_low: torch.Tensor, update: Update, onto: torch.Tensor | None = None) -> torch.Tensor:
+    """The gradient of x (tokens, in); added to `onto`, in place, where that is given."""
+    weight, a = update.weight, update.a.detach().to(grad.dtype)
+    if isinstance(weight, Int8):
+        whole = weight.back(grad) if onto is None else onto.add_(weight.back(grad))
+    else:
+        weight = weight.detach().to(grad.dtype)
+        whole = grad @ weight if onto is None else onto.addmm_(grad, weight)
+    return whole.addmm_(grad_low, a)
+
+
+def times(rows: torch.Tensor, weight: Matrix, bias: torch.Tensor | None) -> torch.Tensor:
+    """rows W^T + bias, of `rows` (tokens, in)."""
+    if isinstance(weight, Int8):
+        y = weight.times(rows)
+        return y if bias is None else y.add_(bias.detach().to(rows.dtype))
+    bias = bias.detach().to(rows.dtype) if bias is not None else None
+    return torch.nn.functional.linear(rows, weight.detach().to(rows.dtype), bias)

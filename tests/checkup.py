@@ -21,6 +21,7 @@ from seektune.models import forward, isolation, load
 from seektune.objectives.sft import SFT
 from seektune.optimizers.adamw import AdamW
 from seektune.recipe import Recipe
+from seektune.train import prefix_cache
 from seektune.train.options import Train
 from seektune.train.precision import prepare_dtypes
 from seektune.train.trainer import Layout
@@ -106,7 +107,7 @@ class Setting:
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, "float32", steps=6)
         return SimpleNamespace(
             recipe=recipe, data=data, model=model, isolation=proved, layout=layout, precision="float32",
-            device=torch.device("cpu"), plan=predicted,
+            device=torch.device("cpu"), plan=predicted, prefix=prefix_cache.Decision("off: the data are read once"),
         )  # fmt: skip
 
     def check(self, recipe: Recipe) -> doctor.Diagnosis:

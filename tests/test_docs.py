@@ -51,6 +51,7 @@ EXPECTED = {
     "notebook",
     "real-run",
     "performance",
+    "streaming",
 }
 FENCE = re.compile(r"(?:^<!-- (?P<mark>[^\n>]+) -->\n+)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+)`")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -34,12 +35,12 @@ from .errors import (
     problem,
 )
 from .evaluate import evaluator, stored
-from .models import adapters, fuse, heads, isolation, layers, load, quantise
+from .models import adapters, fuse, heads, isolation, layers, load, quantise, streaming
 from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
-from .train import checkpoint
+from .train import checkpoint, prefix_cache
 from .train.precision import Precision, prepare_dtypes
 from .train.trainer import Layout, Tally, Trainer, cannot_write
 
@@ -64,13 +65,15 @@ class Assembled:
     total_steps: int
     optimizer: torch.optim.Optimizer
     plan: plan.Plan
+    prefix: prefix_cache.Decision
 
     @property
     def decisions(self) -> dict[str, Any]:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
-                "activation_checkpointing": layers.checkpoints_activations(self.model)}  # fmt: skip
+                "activation_checkpointing": layers.checkpoints_activations(self.model), "stream": self.layout.whole,
+                "prefix_cache": self.prefix.as_dict()}  # fmt: skip
 
 
 def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
@@ -92,16 +95,25 @@ def prepare(recipe: Recipe, decided: dict[str, Any] | None = None) -> Assembled:
         heads.add_tokens(model, load.open_tokenizer(_tokenizer_folder(folder)), recipe.model.new_tokens)
     model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
     layout = _layout(recipe, data, model, proved, device, decided)
+    if recipe.train.stream:
+        streaming.cut_by(model, layout, recipe.objective.unit)
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
     predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if _wants_checkpointing(recipe, predicted, decided):
+    if not recipe.train.stream and _wants_checkpointing(recipe, predicted, decided):
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        model.disable_input_require_grads()  # type: ignore[operator]  # else frozen layers at the bottom are run backward
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted)
+    before = decided.get("prefix_cache", prefix_cache.BEFORE_IT) if decided else None
+    prefix = prefix_cache.decide(
+        recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
+        steps / recipe.source.batches_per_epoch(), before,
+    )  # fmt: skip
+    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
+    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, prefix)
 
 
 def set_up(
@@ -157,6 +169,7 @@ def _open(recipe: Recipe, data: Prepared, device: torch.device) -> torch.nn.Modu
         several=data.several,
         device=device,
         trainable=True,
+        stream=recipe.train.stream,
     )
 
 
@@ -199,7 +212,7 @@ def _layout(
     if decided:
         return Layout(
             decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
-            decided.get("share", False),
+            decided.get("share", False), whole=recipe.train.stream,
         )  # fmt: skip
     return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
 
@@ -221,7 +234,8 @@ def layout_of(
         rows = "padded"
     records = None if options.microbatch == "auto" else int(options.microbatch)
     tokens = plan.choose_tokens(model, options, device=device)
-    return Layout(rows, pad_id, records, tokens, share=rows == "packed" and proved.shares)
+    share = rows == "packed" and proved.shares and not options.stream
+    return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
 
 
 def _wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
@@ -249,7 +263,10 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
 
 def _reopened(recipe: Recipe, held: Run) -> Assembled:
     """As the run began, with what `auto` came to then. InputError where the data have changed."""
-    ready = prepare(recipe, held.read("plan.json")["decisions"])
+    decided = held.read("plan.json")["decisions"]
+    ready = prepare(recipe, decided)
+    if decided.get("prefix_cache", prefix_cache.BEFORE_IT)["on"] and not ready.prefix.on:
+        console.warn(f"the prefix cache is {ready.prefix.reason}; the numbers may differ in the last bits")
     doctor.show(doctor.check(ready))
     _check_same_data(ready, held)
     for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
@@ -315,7 +332,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
-        smaller=lambda: _would_fit(ready.plan),
+        smaller=lambda: _would_fit(ready.plan), prefix=ready.prefix.cache,
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -342,6 +359,8 @@ class Bar:
         elif event.name == "out_of_memory":
             now = f"{event.values['microbatch']} at once from here on, with the same gradient"
             console.warn(f"step {event.step + 1}: out of memory; half the micro-batch: {now}")
+        elif event.name == "prefix_cache" and "said" in event.values:
+            console.warn(f"step {event.step}: {event.values['said']}")
         elif event.name in ("non_finite", "alarm"):
             console.warn(f"step {event.step}: {event.name}: {event.values}")
 

@@ -65,6 +65,7 @@ class Batch:
     lengths: tuple[int, ...] = ()  # of each document, whole
     packed: bool = True
     trees: tuple[Tree, ...] = ()  # of the last documents, in their order
+    boundary: Any = None  # models.boundary.Boundary: what enters the lowest trained layer, where it has been kept
 
     @property
     def tokens(self) -> int:

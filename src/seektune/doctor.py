@@ -145,7 +145,7 @@ def languages(text: str) -> dict[str, float]:
 
 def model_facts(ready: Any) -> dict[str, Any]:
     """Sizes, what is adapted and what not (and why), whether documents share rows."""
-    from .models import forward
+    from .models import forward, streaming, streaming_cost
 
     trained, total = ready.plan.trainable_parameters, ready.plan.parameters
     facts: dict[str, Any] = {"parameters": total, "trained": trained, "trained_share": trained / max(total, 1)}
@@ -156,9 +156,13 @@ def model_facts(ready: Any) -> dict[str, Any]:
     spare = forward.vocabulary(ready.model) - findings.tokens_of(ready.data.renderer)
     if spare > 0:
         facts["embedding_rows_without_token"] = spare
+    if stream := streaming.of(ready.model):
+        facts["streamed_bytes"] = {"a layer": max(stream.block_bytes), "a step": 2 * sum(stream.block_bytes)}
+        facts["streaming"] = streaming_cost.told(2 * sum(stream.block_bytes))
     facts["packing"] = (
         ready.isolation.reason if ready.layout.rows == "packed" else f"one document a row: {ready.isolation.reason}"
     )
+    facts["prefix_cache"] = ready.prefix.reason
     return facts
 
 

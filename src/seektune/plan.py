@@ -22,7 +22,7 @@ import numpy as np
 
 from . import runtime
 from .contracts import Batch, Document
-from .models import cost, layers
+from .models import cost, layers, streaming
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +121,7 @@ class Plan:
     checkpoint_bytes: int  # one checkpoint
     checkpoints_bytes: int  # as many as may lie there at once
     model_bytes: int
+    cache_bytes: int = 0  # of the frozen-prefix cache
     seconds: float | None = None
     tokens_per_second: float | None = None
     setup: Setup | None = field(default=None, repr=False, compare=False)  # what it was made from
@@ -131,7 +132,7 @@ class Plan:
 
     @property
     def disk_bytes(self) -> int:
-        return self.checkpoints_bytes + self.model_bytes
+        return self.checkpoints_bytes + self.model_bytes + self.cache_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """For plan.json and for people; names as the report measures them."""
@@ -261,6 +262,11 @@ def predict(
     micro, several, per_step = setup.largest()
     epochs = steps / math.ceil(len(starts) / options.batch_size)
     memory = needs.memory(micro, checkpointing, several)
+    if layout.whole:  # what goes from layer to layer is kept for the whole step, and counted for one micro-batch
+        steps_tokens = max(sum(sum(m.lengths) for m in step) for step in setup.draws())
+        memory["block inputs"] = int(
+            needs.footprint.border * max(0, steps_tokens - needs.footprint.tokens(micro.lengths))
+        )
     squares = float((lengths.astype(float) ** 2).sum())
     one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
     state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained
@@ -303,7 +309,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool) -> Needs:
     key = (precision, packed, weights.trained)
     if key not in known:
         known[key] = cost.footprint_of(model, Precision(precision, next(model.parameters()).device.type), packed)
-    held = sum(p.numel() * p.element_size() for p in model.parameters())
+    held = sum(p.numel() * p.element_size() for p in model.parameters() if not streaming.travels(p))
     on_cpu = next(model.parameters()).device.type == "cpu"
     process = max(0, runtime_rss() - held) + FIRST_STEP if on_cpu else 0
     logits = cost.logits_bytes(model, 1)

@@ -135,6 +135,29 @@ def contradictions(values: dict[str, Any]) -> Iterator[Problem]:
     yield from _twice(values, "observers")
     yield from _twice(values, "evaluate")
     yield from _wrong_requirements(values)
+    yield from _streamed(values)
+
+
+def _streamed(values: dict[str, Any]) -> Iterator[Problem]:
+    """What weights that stay in their files rule out."""
+    if get(values, "train.stream") is not True:
+        return
+    tuner = str(get(values, "tuner.kind", ""))
+    if tuner and tuner != "lora":
+        what = f"the layers' weights stay in their files, and tuner {tuner!r} changes them"
+        yield "train.stream", problem("train.stream", what, "tuner lora", "leave it out")
+    if str(get(values, "model.base", "none")) != "none":
+        what = "with train.stream weights stay as the files have them"
+        yield "model.base", problem("model.base", what, "none")
+    if get(values, "tuner.merged") is True:
+        what = "with train.stream the whole model is never in memory, so nothing can be merged into it"
+        yield "tuner.merged", problem("tuner.merged", what, "false")
+    if get(values, "train.activation_checkpointing", "auto") != "auto":
+        what = "has no effect with train.stream, which always computes a layer again in backward"
+        yield (
+            "train.activation_checkpointing",
+            problem("train.activation_checkpointing", what, "auto", "leave it out"),
+        )
 
 
 def _without_valid(values: dict[str, Any]) -> Iterator[Problem]:

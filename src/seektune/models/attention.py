@@ -65,6 +65,7 @@ class Layout:
     trees: Trees | None = (
         None  # where documents share prefixes; `lengths` and `groups` are then of what stands before the branches
     )
+    rows: tuple[int, ...] | None = None  # of rows that hold one document each; the mask is the model's own
 
 
 current = Layout()
@@ -105,12 +106,14 @@ def laid_out(
     lengths = trees.roots if trees is not None else lengths
     if lengths != current.lengths or current.groups is None:
         current.groups = Groups.of(lengths, segments.device) if lengths and segments is not None else None
-    current.lengths, current.segments, current.trees = lengths, segments, trees
+    current.lengths, current.segments, current.trees, current.rows = lengths, segments, trees, None
     yield
 
 
-def clear() -> None:
+def clear(rows: tuple[int, ...] | None = None) -> None:
+    """From here on the model's own mask is enough; `rows`: lengths of the documents, one a row, where that is known."""
     current.lengths = current.segments = current.groups = current.trees = None
+    current.rows = rows
 
 
 def register() -> str:

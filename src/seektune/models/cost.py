@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts import Batch, Document
 from ..data import pack
-from . import attention, forward, heads
+from . import attention, forward, heads, streaming
 from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def weights_of(model: Any, precision: str) -> Weights:
             casts += parameter.numel() if parameter.ndim >= 2 and parameter is not embedding else 0
         else:
             width = BYTES[precision] if parameter.is_floating_point() else parameter.element_size()
-            frozen_bytes += parameter.numel() * width
+            frozen_bytes += 0 if streaming.travels(parameter) else parameter.numel() * width
+    frozen_bytes += streaming.held_bytes(model)
     cast_bytes = casts * BYTES[precision] if precision != "float32" else 0
     return Weights(total, trained, frozen_bytes, 4 * trained, cast_bytes)
 
@@ -262,8 +263,8 @@ def footprint_of(model: Any, precision: Any, packed: bool) -> Footprint:
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
     length = CHUNK if "linear_attention" in kinds else 32
-    with untouched(model), _without_checkpointing(model):
-        one, two, three = (_kept(model, precision, length * times) for times in (1, 2, 3))
+    with untouched(model), _without_checkpointing(model), streaming.measured(model):
+        one, two, three = (_kept(model, precision, length * times, packed) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
     quadratic = [
         max(0.0, (c - 2 * b + a) / (2 * length**2))
@@ -299,11 +300,11 @@ class Kept:
     border: int = 0
 
 
-def _kept(model: Any, precision: Any, length: int) -> Kept:
-    """Of one document of random tokens, packed (a row by itself), without the head."""
+def _kept(model: Any, precision: Any, length: int, packed: bool) -> Kept:
+    """Of one document of random tokens, a row by itself, without the head."""
     import torch
 
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())} | streaming.storages(model)
     found, seen, alive = Kept(), set(own), list[torch.Tensor]()
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -322,7 +323,7 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
     def leave(module: Any, arguments: Any, result: Any) -> None:
         found.layers[-1] += found.total
 
-    batch = _random_row(model, length)
+    batch = _random_row(model, length, packed)
     handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
     handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
     try:
@@ -334,13 +335,13 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
     return found
 
 
-def _random_row(model: Any, length: int) -> Batch:
+def _random_row(model: Any, length: int, packed: bool) -> Batch:
     import numpy as np
 
     rows = heads.embedding_rows(model)
     ids = np.random.default_rng(length).integers(min(10, rows // 2), rows, length).astype(np.int32)
     document = Document(ids, np.zeros(length, np.float32))
-    return pack.collate([document], packed=False, device=next(model.parameters()).device)
+    return pack.collate([document], packed=packed, device=next(model.parameters()).device)
 
 
 @contextlib.contextmanager

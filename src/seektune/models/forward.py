@@ -7,6 +7,7 @@ keeps the needed positions, so that a model's own soft cap or scaling of logits 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -59,14 +60,20 @@ def supervised_logits(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tenso
 
 
 def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
-    """The model's own forward over a batch, documents kept apart. `more` goes to the model."""
+    """The model's own forward over a batch, documents kept apart. `more` goes to the model.
+
+    Where the batch carries what enters an upper layer (`batch.boundary`), only that layer and those above it compute.
+    """
+    if batch.boundary is not None:
+        with batch.boundary.in_place():
+            return run(model, dataclasses.replace(batch, boundary=None), **more)
     assert batch.ids is not None and batch.positions is not None and batch.segments is not None
     if batch.packed:
         if batch.trees:  # given a mask, transformers does not guess from positions where documents end
             more = {"attention_mask": torch.ones_like(batch.ids)} | more
         with attention.laid_out(batch.lengths, batch.segments, Trees.of(batch)):
             return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
-    attention.clear()
+    attention.clear(batch.lengths)
     if _takes(model, "use_cache"):
         more = {"use_cache": False} | more
     return model(input_ids=batch.ids, **more)  # causal, padded on the right: no document sees its padding

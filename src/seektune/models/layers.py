@@ -83,8 +83,10 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
 
 
 def checkpoints_activations(model: torch.nn.Module) -> bool:
-    """Whether activations are recomputed in backward."""
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    """Whether activations are recomputed in backward. Streamed layers always do that."""
+    return hasattr(heads.base_of(model), "seektune_stream") or any(
+        getattr(module, "gradient_checkpointing", False) for module in model.modules()
+    )
 
 
 def depth_of(model: torch.nn.Module) -> dict[str, int | None]:

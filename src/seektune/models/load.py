@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from .streaming import Opening
+
 EMBEDDED = {"base:tiny": "base/weights"}  # models that the package holds
 CONFIG = "config.json"
 LEFT_OVER = (
@@ -270,8 +272,11 @@ def open_model(
     dtype: str | torch.dtype | None = None,
     attention: str | None = None,
     trainable: bool = False,
+    stream: bool = False,
 ) -> torch.nn.Module:
     """The model in evaluation mode on `device`, with an adapter attached where the folder is one's (`trainable`: to go on).
+
+    `stream`: the weights of its blocks stay in the files (models/streaming.py).
 
     `labels` in the order of class ids, `several`: more than one may hold. `dtype` overrules the recipe's. New classifier
     heads are drawn from torch's current seed. Raises ModelError listing what does not fit.
@@ -285,15 +290,21 @@ def open_model(
         )
     folder = folder_of(model)
     wanted = dtype if dtype is not None else model.dtype
+    streamed = target if stream else None
     with quiet():
         if adapters.is_adapter(folder):
             base = _base_for(model, folder)
             if head == "classifier" and labels is None:
                 labels, several = adapters.labels_of(folder)
-            opened = _open_folder(base, folder_of(base), head, labels, several, wanted, attention)
+            opened = _open_folder(base, folder_of(base), head, labels, several, wanted, attention, streamed)
             opened = adapters.attach(opened, folder, trainable=trainable)
         else:
-            opened = _open_folder(model, folder, head, labels, several, wanted, attention)
+            opened = _open_folder(model, folder, head, labels, several, wanted, attention, streamed)
+    if stream:
+        from . import streaming
+
+        streaming.settle(opened)
+        return opened.eval()
     return opened.to(target).eval()
 
 
@@ -313,9 +324,16 @@ def _present(device: torch.device) -> bool:
 
 
 def _open_folder(
-    model: Model, folder: Path, head: str, labels: list[str] | None, several: bool, dtype: Any, attention: str | None
+    model: Model,
+    folder: Path,
+    head: str,
+    labels: list[str] | None,
+    several: bool,
+    dtype: Any,
+    attention: str | None,
+    streamed: torch.device | None = None,
 ) -> torch.nn.Module:
-    """Transformers' own loading, with its report read instead of printed."""
+    """Transformers' own loading, with its report read instead of printed. `streamed`: the device that blocks visit."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     pickled = _check_weights(folder, model.allow_pickle)
@@ -323,18 +341,24 @@ def _open_folder(
     if head == "classifier":
         _set_labels(config, folder, labels or [], several)
     auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
+    more = attention_of(config, attention)
+    opening: Opening | None = None
     try:
-        opened, report = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=model.trust_remote_code,
-            use_safetensors=not pickled,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **attention_of(config, attention),
-        )
+        if streamed is None:
+            opened, report = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                trust_remote_code=model.trust_remote_code,
+                use_safetensors=not pickled,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **more,
+            )
+        else:
+            opening = _opening(model, folder, auto, config, dtype)
+            opened, report = opening.load(config, **more)
     except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
         raise ModelError(_why_not_opened(folder, head, config, error)) from None
     new = _check_report(folder, opened, report, head)
@@ -343,6 +367,8 @@ def _open_folder(
     dtypes = _types_to_save(model, folder, opened)
     stamp = None if pickled else weights.fingerprint(folder)
     opened.seektune_origin = Origin(path, model.revision, where, stamp, dtypes, new)
+    if opening is not None and streamed is not None:
+        opening.finish(opened, streamed)
     return opened
 
 
@@ -351,6 +377,25 @@ def attention_of(config: Any, asked: str | None = None) -> dict[str, str]:
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
     chosen = asked or ("eager" if capped else None)
     return {"attn_implementation": chosen} if chosen else {}
+
+
+def _opening(model: Model, folder: Path, auto: Any, config: Any, dtype: Any) -> Opening:
+    """The model on the meta device, and what of the folder it will be made of; no weight is read."""
+    import copy
+
+    import torch
+
+    from .streaming import Opening
+
+    if not weights.tensors_of(folder):
+        raise ModelError(problem(str(folder), "pickled weights cannot be streamed", "safetensors"))
+    if dtype == "auto":
+        stored = getattr(torch, facts_of(folder).dtype, torch.float32)
+        dtype = config.dtype or stored
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    with torch.device("meta"):
+        skeleton = auto.from_config(copy.deepcopy(config), dtype=dtype, trust_remote_code=model.trust_remote_code)
+    return Opening.of(folder, skeleton, dtype)
 
 
 def _types_to_save(model: Model, folder: Path, opened: torch.nn.Module) -> dict[str, torch.dtype]:

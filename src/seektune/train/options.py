@@ -34,6 +34,16 @@ class Train:
     activation_checkpointing: bool | Literal["auto"] = option(
         "auto", "recompute activations in backward: less memory, a third more time", probe=Probe(True, "memory")
     )
+    stream: bool = option(
+        False,
+        "LoRA with a frozen base larger than the device: the layers' weights stay in their files and come one by one",
+        probe=Probe(True, "memory", given={"tuner.kind": "lora"}),
+    )
+    prefix_cache: bool | Literal["auto"] = option(
+        "auto",
+        "keep what enters the lowest trained layer, so that the layers below are run once per record; auto: where it pays",
+        probe=Probe(False, "events", given={"tuner.kind": "freeze", "train.steps": 6}),
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", "of the arithmetic; auto times a GEMM", probe=Probe("bfloat16")
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..models import streaming
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -70,6 +72,7 @@ class Precision:
 def prepare_dtypes(model: torch.nn.Module, precision: str) -> None:
     """Trained parameters to float32; frozen floating ones to the dtype of the arithmetic. In place."""
     dtype = DTYPES[precision]
+    streaming.prepare(model, dtype)
     for parameter in model.parameters():
-        if parameter.is_floating_point():
+        if parameter.is_floating_point() and not streaming.travels(parameter):
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)

@@ -23,6 +23,7 @@ from ..run import Run
 from . import checkpoint
 from .options import Train
 from .precision import Precision
+from .prefix_cache import PrefixCache
 
 LESS_MEMORY = "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
 
@@ -36,6 +37,9 @@ class Layout:
     records: int | None = None  # units a micro-batch, where the recipe says so
     tokens: int | None = 4096  # tokens a micro-batch otherwise
     share: bool = False  # what the documents of a unit begin with alike stands in a packed row once
+    whole: bool = (
+        False  # a step is one batch, of which each layer takes a micro-batch after the other (models/streaming.py)
+    )
 
 
 @dataclass
@@ -82,6 +86,7 @@ class Trainer:
     observers: Sequence[Observer] = ()
     where: Callable[[int], str] = lambda record: f"record {record}"  # names a record in messages
     smaller: Callable[[], str] = lambda: LESS_MEMORY  # what to change where memory does not suffice
+    prefix: PrefixCache | None = None  # where the lower layers are run once per document
     tally: Tally = field(default_factory=Tally)
     _stop: str = ""  # why to stop after this step
     _saved: int = -1  # step of the last checkpoint
@@ -96,6 +101,7 @@ class Trainer:
         self._tell("start", total_steps=self.total_steps)
         previous = self._catch_signals()
         try:
+            self._open_prefix()
             for batch in self.source if not self._over else ():
                 self._one(batch)
                 if self._over:
@@ -106,9 +112,25 @@ class Trainer:
                 raise cannot_write(self.run, reason) from error
             raise
         finally:
+            self._close_prefix()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         return self.tally
+
+    def _open_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.open(self.model)
+            self._tell("prefix_cache", layer=self.prefix.layer, documents=self.prefix.documents)
+            self._pass_on_news()
+
+    def _close_prefix(self) -> None:
+        if self.prefix is not None:
+            self.prefix.close()
+            self._pass_on_news()
+
+    def _pass_on_news(self) -> None:
+        for line in self.prefix.news() if self.prefix is not None else ():
+            self._tell("prefix_cache", said=line)
 
     @property
     def _over(self) -> bool:
@@ -143,6 +165,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.tally.seconds += seconds
         self._log(result, tokens / seconds)
+        self._pass_on_news()
         if not result.finite:
             self._non_finite(result, batch)
         step, options = self.tally.step, self.options
@@ -188,6 +211,8 @@ class Trainer:
         scale = self._scale(batch)
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         for micro in self._cut(fresh.documents):
+            if self.prefix is not None:
+                self.prefix.attach(self.model, micro)
             with self.precision.autocast():
                 loss = self.objective.loss(self.model, micro)
             self.precision.scale(loss.total * scale).backward()
@@ -222,14 +247,21 @@ class Trainer:
         self._last_scale = 2.0 ** -round(math.log2(max(learnt, 1.0)))
         return self._last_scale
 
-    def _cut(self, documents: Sequence[Document]) -> list[Batch]:
+    def _cut(self, documents: Sequence[Document], at_once: int | None = None) -> list[Batch]:
+        """`at_once`: units to a batch where micro-batches are the layers' business."""
+        return self._in_pieces(documents, at_once, None) if self.layout.whole else self._micro(documents)
+
+    def _micro(self, documents: Sequence[Document]) -> list[Batch]:
         layout = self.layout
-        return pack.cut(documents, unit=self.objective.unit, records=layout.records, tokens=None if layout.records else layout.tokens,
-                        rows=layout.rows, pad_id=layout.pad_id, device=self.device, share=layout.share)  # fmt: skip
+        return self._in_pieces(documents, layout.records, None if layout.records else layout.tokens)
+
+    def _in_pieces(self, documents: Sequence[Document], records: int | None, tokens: int | None) -> list[Batch]:
+        return pack.cut(documents, unit=self.objective.unit, records=records, tokens=tokens, rows=self.layout.rows,
+                        pad_id=self.layout.pad_id, device=self.device, share=self.layout.share)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
-        largest = max(len(micro.documents) for micro in self._cut(batch.documents)) // self.objective.unit
+        largest = max(len(micro.documents) for micro in self._micro(batch.documents)) // self.objective.unit
         self.optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -276,7 +308,7 @@ class Trainer:
         self.model.eval()
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         with torch.no_grad(), self.precision.autocast():
-            for micro in self._cut(self.valid):
+            for micro in self._cut(self.valid, self.options.batch_size):
                 loss: Loss = self.objective.loss(self.model, micro)
                 total, weight = total + float(loss.total), weight + loss.weight
                 for name, (value, count) in loss.metrics.items():

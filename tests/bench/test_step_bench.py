@@ -236,7 +236,7 @@ def test_an_unknown_contender_is_refused(monkeypatch, capsys):
     assert "unknown 'nobody'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(int8.why_not() is not None, reason=f"no fast int8 here: {int8.why_not()}")
+@pytest.mark.skipif(bool(int8.why_not()), reason=f"no fast int8 here: {int8.why_not()}")
 def test_int8_trains_the_same_records(tmp_path):
     found = _peers.contend(JOB | {"contender": step.OURS_INT8, "precision": "bfloat16"}, tmp_path)
     assert found["steps"] == 2

@@ -115,9 +115,9 @@ class Watched(Trainer):
 
     phases: Phases
 
-    def _cut(self, documents: Any) -> list[Any]:
+    def _cut(self, *arguments: Any) -> list[Any]:
         with self.phases.of("rows"):
-            return super()._cut(documents)
+            return super()._cut(*arguments)
 
     def _backward(self, batch: Any) -> Any:
         with self.phases.of("forward and backward"):

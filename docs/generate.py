@@ -12,6 +12,7 @@ docs/figures/quickstart.txt     the screen of one of those runs
 docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY`: numbers, texts, and mappings as tables.
                                 base.json: command, date, machine, tokens, minutes, loss_first, loss_last, perplexity,
                                 tasks {"task": "right of all"}; intents.json: report.json of that run
+docs/figures/step-NAME.json     written by bench/step.py --json, for `<!-- steps NAME -->` and `<!-- steps all -->`
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from seektune.recipe import Recipe
 from seektune.run import FILES
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bench"))
+
+import tables  # noqa: E402
+
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "seektune" / "base" / "MODEL_CARD.md"
 BLOCK = re.compile(
@@ -165,6 +170,11 @@ def files(words: dict[str, str], argument: str) -> str:
     return "\n".join(["| in the folder | what it is |", "|---|---|", *rows])
 
 
+def steps(words: dict[str, str], argument: str) -> str:
+    """The tables of docs/figures/step-NAME.json, or the overview of all of them (bench/tables.py)."""
+    return tables.steps(argument)
+
+
 BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "quickstart": screen,
     "figures": figures,
@@ -173,6 +183,7 @@ BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "headlines": headline,
     "verbs": verbs,
     "files": files,
+    "steps": steps,
 }
 
 # The reference of all recipes

@@ -185,7 +185,7 @@ def test_learning_rate(setting: Setting, tuner: Any, parameters: float, rate: fl
 
 
 def test_slow_bfloat16() -> None:
-    slow, fast = Speed(100.0, 50.0, 1.0), Speed(100.0, 180.0, 1.0)
+    slow, fast = Speed(100.0, 50.0, 0.0, 1.0), Speed(100.0, 180.0, 0.0, 1.0)
     assert "0.50 times the speed" in the(list(findings.precision("bfloat16", lambda: slow)), "precision").line
     assert list(findings.precision("bfloat16", lambda: fast)) == []
     assert list(findings.precision("float32", lambda: pytest.fail("measured for nothing"))) == []

@@ -174,11 +174,14 @@ def test_speed_is_measured_once_and_then_read(tmp_path: Path, monkeypatch: pytes
     speed = runtime.measure(cache=tmp_path)
     assert 1e8 < speed.float32 < 1e14
     assert 1e8 < speed.bfloat16 < 1e15
+    assert 1e8 < speed.int8 < 1e15
     assert 1e8 < speed.memory < 1e13
     (path,) = tmp_path.iterdir()
     monkeypatch.setattr(runtime, "_best_time", None)  # measuring again would fail
     assert runtime.measure(cache=tmp_path) == speed
     monkeypatch.undo()
+    path.write_text(json.dumps({"float32": 1.0, "bfloat16": 1.0, "memory": 1.0}))
+    assert runtime.measure(cache=tmp_path).int8 > 1  # one that an older version wrote is made again
     path.write_text("{")
     assert runtime.measure(cache=tmp_path).float32 > 0  # a damaged cache is made again
     assert json.loads(path.read_text())["float32"] > 0
@@ -191,7 +194,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("bfloat16", "precision"), [(3.0, "bfloat16"), (1.1, "float32"), (0.2, "float32")])
 def test_bfloat16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch, bfloat16: float, precision: str) -> None:
-    monkeypatch.setattr(runtime, "measure", lambda device: runtime.Speed(1.0, bfloat16, 1.0))
+    monkeypatch.setattr(runtime, "measure", lambda device: runtime.Speed(1.0, bfloat16, 0.0, 1.0))
     assert runtime.fast_precision() == precision
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from seektune.train.precision import Precision
 from seektune.train.trainer import Trainer
 
 RATE, DECAY = 1e-4, 0.01
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+PRODUCTS = tuple(f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_"))
 Instant = tuple[float, float]  # wall clock, processor time of all threads
 
 
@@ -114,9 +115,9 @@ class Watched(Trainer):
 
     phases: Phases
 
-    def _cut(self, documents: Any) -> list[Any]:
+    def _cut(self, *arguments: Any) -> list[Any]:
         with self.phases.of("rows"):
-            return super()._cut(documents)
+            return super()._cut(*arguments)
 
     def _backward(self, batch: Any) -> Any:
         with self.phases.of("forward and backward"):
@@ -168,9 +169,7 @@ def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         WatchedSource(trainer.source, phases),
     )
     one = trainer.total_steps  # a warm-up and the pass; the second pass begins with the batch of the warm-up again
-    profiler = torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True, with_flops=True
-    )
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True)
     seen: dict[str, list[float]] = {}
 
     def first_pass_over() -> None:
@@ -226,16 +225,15 @@ def products(profiler: Any, model: torch.nn.Module) -> list[dict[str, Any]]:
     widths = {size for parameter in model.parameters() for size in parameter.shape} | {1}
     found: dict[tuple[str, str], list[float]] = {}
     for one in profiler.key_averages(group_by_input_shape=True):
-        if one.key in PRODUCTS and one.flops:
-            sizes = [
-                [size if size in widths else "n" for size in shape] for shape in one.input_shapes if len(shape) > 1
-            ]
-            held = found.setdefault((one.key, " ".join("×".join(map(str, shape)) for shape in sizes)), [0.0, 0, 0.0])
-            held[0], held[1], held[2] = (
-                held[0] + one.self_cpu_time_total / 1e6,
-                held[1] + one.count,
-                held[2] + one.flops,
-            )
+        if one.key in PRODUCTS:
+            left, right = [shape for shape in one.input_shapes if len(shape) > 1][
+                -2:
+            ]  # in front of them, what is added to
+            names = ("×".join(str(size) if size in widths else "n" for size in shape) for shape in (left, right))
+            held = found.setdefault((one.key, " ".join(names)), [0.0, 0, 0.0])
+            held[0] += one.self_cpu_time_total / 1e6
+            held[1] += one.count
+            held[2] += 2.0 * one.count * math.prod(left) * right[-1]
     total = sum(one.self_cpu_time_total for one in profiler.key_averages()) / 1e6
     rows = [
         {"name": name, "shapes": shapes, "seconds": seconds, "share": seconds / total, "calls": calls,

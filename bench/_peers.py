@@ -17,12 +17,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from _floor import measured
 from _ours import DECAY, RATE, Instant, now, ours, profile, with_warm_up
 from _shapes import HF_GROUPED, OURS, OURS_INT8, SHAPES, TRL, tuned_model
 
 Result = tuple[list[Instant], float]  # ends of the steps, mean loss
-
-PROFILE = "profile"
 
 
 def main(job_file: str, result_file: str) -> None:
@@ -42,8 +41,10 @@ def main(job_file: str, result_file: str) -> None:
 
 
 def contend(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if job.get(PROFILE):
+    if job.get("profile"):
         return profile(job, folder)
+    if job.get("floor"):
+        return measured(job)
     name = job["contender"]
     run = ours if name in (OURS, OURS_INT8) else trl if name in TRL else hugging_face
     ends, loss = run(job, folder)

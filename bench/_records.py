@@ -91,5 +91,5 @@ def records_of(path: str, count: int, classes: int, seed: int) -> Any:
     from seektune.data import formats
     from seektune.data.options import Input
 
-    read = formats.read([Input(path=path)], 0.01, "label" if classes else "lm")
+    read = formats.read([Input(path=path)], 0.01, "classifier" if classes else "lm")
     return read.select(np.random.default_rng(seed).permutation(len(read))[:count].tolist())

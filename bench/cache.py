@@ -28,15 +28,16 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import _peers  # noqa: E402
-from _records import sequences  # noqa: E402
+import _shapes  # noqa: E402
+from _records import drawn  # noqa: E402
 
 from seektune import runtime  # noqa: E402
 
 MID = {"model_type": "qwen2", "tie_word_embeddings": True, "vocab_size": 8192, "hidden_size": 384, "intermediate_size": 1024,
        "num_hidden_layers": 24, "num_attention_heads": 6, "num_key_value_heads": 2}  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
-    "tiny": _peers.SHAPES["tiny"] | {"precision": "float32"},
-    "llama-15m": _peers.SHAPES["llama-15m"],
+    "tiny": {"config": _shapes.SHAPES["tiny"].config, "precision": "float32"},
+    "llama-15m": {"config": _shapes.SHAPES["llama-15m"].config, "precision": "float32"},
     "mid-24": {"config": MID, "precision": "float32"},
 }
 TUNERS = ("freeze", "lora")
@@ -77,7 +78,7 @@ def arguments() -> argparse.ArgumentParser:
 def measure(options: argparse.Namespace, shape: str, tuner: str) -> dict[str, Any]:
     """One table: the same records through each contender."""
     config = SHAPES[shape]["config"]
-    made = sequences("alpaca-like", options.count, config["vocab_size"])
+    made = drawn("alpaca-like", options.count, config["vocab_size"], seed=17)
     total = sum(len(ids) for ids, _ in made)
     job = {"shape": shape, "tuner": tuner, "precision": options.precision or SHAPES[shape]["precision"], "threads": options.threads,
            "batch_size": options.batch_size, "epochs": options.epochs, "sequences": made, "device": options.device,
@@ -284,8 +285,8 @@ def bound(model: Any, layer: int, documents: list[Any]) -> dict[str, Any]:
 
 def theirs(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """TRL's packing with the same parameters trained: no epoch differs from another there."""
-    _peers.opened = lambda _: opened(job)[0]
-    found = _peers.trl(job, folder)
+    _peers.model_of = lambda _: opened(job)[0]
+    found = _peers.timed(job, _peers.trl(job, folder)[0])
     return {
         "later": found["tokens"] / found["seconds"],
         "later_processor": found["tokens"] / found["processor_seconds"],

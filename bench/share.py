@@ -25,7 +25,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from _peers import DECAY, RATE, SHAPES, now, opened  # noqa: E402
+from _ours import DECAY, RATE, now  # noqa: E402
+from _shapes import SHAPES, tuned_model  # noqa: E402
 
 from seektune import runtime  # noqa: E402
 from seektune.contracts import Batch, Document, Event, Loss  # noqa: E402
@@ -42,22 +43,25 @@ def main() -> int:
     if options.job:
         options.job[1].write_text(json.dumps(measured(json.loads(options.job[0].read_text()))), encoding="utf-8")
         return 0
-    tables = {
-        f"{shape}-{case}": compared(options, shape, case)
-        for shape in options.shape or ["tiny", "llama-15m"]
-        for case in options.case or CASES
-    }
-    if options.json:
-        facts = {"command": "python bench/share.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
-                 "machine": {"cpu": runtime.cpu_name(), "threads": options.threads}} | tables  # fmt: skip
-        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    facts: dict[str, Any] = {
+        "command": "python bench/share.py " + " ".join(sys.argv[1:]), "date": time.strftime("%Y-%m-%d"),
+        "machine": {"cpu": runtime.cpu_name(), "threads": options.threads},
+    }  # fmt: skip
+    for shape in options.shape or ["tiny", "llama-15m"]:
+        for case in options.case or CASES:
+            facts[f"{shape}-{case}"] = compared(options, shape, case)
+            if options.json:
+                Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--shape", action="append", choices=list(SHAPES), help="may be repeated (default: tiny and llama-15m)"
+        "--shape",
+        action="append",
+        choices=[n for n, s in SHAPES.items() if s.task == "lm"],
+        help="may be repeated (default: tiny and llama-15m)",
     )
     parser.add_argument("--case", action="append", choices=list(CASES), help="may be repeated (default: all)")
     parser.add_argument("--prompt", type=int, help="another length of the prompt")
@@ -76,10 +80,10 @@ def compared(options: argparse.Namespace, shape: str, case: str) -> dict[str, An
     prompt, answers = CASES[case]
     job = {"shape": shape, "case": case, "prompt": options.prompt or prompt, "answers": answers, "records": options.records,
            "steps": options.steps, "threads": options.threads,
-           "precision": options.precision or SHAPES[shape].get("precision") or runtime.fast_precision()}  # fmt: skip
+           "precision": options.precision or (*SHAPES[shape].precisions, runtime.fast_precision())[0]}  # fmt: skip
     rounds = [[contend(job | {"share": share}) for share in (False, True)] for _ in range(options.rounds)]
     apart, shared = (min(found, key=lambda one: one["processor_seconds"]) for found in zip(*rounds, strict=True))
-    figures = {"times_faster": apart["processor_seconds"] / shared["processor_seconds"],
+    figures = {"times_faster": round(apart["processor_seconds"] / shared["processor_seconds"], 2),
                "loss_differs_by": abs(apart["loss"] / shared["loss"] - 1)}  # fmt: skip
     for name, one in (("apart", apart), ("shared", shared)):
         figures[name] = {"row_tokens": one["row_tokens"], "processor_seconds": round(one["processor_seconds"], 2)} | {
@@ -131,10 +135,10 @@ def measured(job: dict[str, Any]) -> dict[str, Any]:
 
     torch.manual_seed(0)
     clock = Clock()
-    model, steps, unit = opened(job), 1 + job["steps"], len(job["answers"])
+    model, steps, unit = tuned_model(SHAPES[job["shape"]], job["precision"]), 1 + job["steps"], len(job["answers"])
     proved = isolation.isolate(model, share=True)
     assert proved.shares, proved
-    documents, source = made(job, SHAPES[job["shape"]]["config"]["vocab_size"]), Loader(shuffle=False)
+    documents, source = made(job, SHAPES[job["shape"]].config["vocab_size"]), Loader(shuffle=False)
     source.open(documents, batch_size=job["records"], unit=unit, seed=0)
     layout, options = Layout("packed", records=job["records"], share=job["share"]), Train(steps=steps, save_every=10**9)
     with tempfile.TemporaryDirectory() as folder:

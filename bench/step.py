@@ -30,6 +30,7 @@ sys.path.insert(0, str(HERE))
 
 from _records import MADE_UP, records  # noqa: E402
 from _shapes import HF_GROUPED, HF_PADDED, OURS, OURS_INT8, SHAPES, TRL, Shape, has_int8  # noqa: E402
+from tables import markdown  # noqa: E402
 
 from seektune import runtime  # noqa: E402
 from seektune.errors import InputError  # noqa: E402
@@ -121,7 +122,13 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
     shape, job = SHAPES[name], job_of(options, name, precision, source)
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in contenders_of(options, shape)}
     failed: dict[str, str] = {}
+    floor = floor_process(job | {"floor": "work"})
+    rates: dict[str, float] = {}
     for number in range(options.rounds):
+        now = floor_process(job | {"floor": "rates", "sequences": []})
+        rates |= {
+            key: max(rate, rates.get(key, 0.0)) for key, rate in now["rates"].items()
+        }  # a neighbour only slows down
         for contender in (one for one in rounds if one not in failed):
             result = contend(job | {"contender": contender}, options.same_environment)
             if isinstance(result, str):
@@ -131,16 +138,40 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
             speed = f"{result['tokens'] / result['seconds']:,.0f} tokens/s"
             print(f"{name} round {number + 1} of {options.rounds}: {contender} {speed}", file=sys.stderr, flush=True)
     lengths = [len(ids) for ids, _ in job["sequences"]]
+    contenders = {one: summary(found) for one, found in rounds.items() if found}
+    for one, found in contenders.items():
+        found |= beside_floor(found, floor_seconds(floor, rates, precision, one == OURS_INT8), options.threads)
     table: dict[str, Any] = {
         "shape": name, "model": shape.about, "tuner": shape.tuner, "task": shape.task, "precision": precision,
-        "batch_size": job["batch_size"], "rounds": options.rounds,
+        "batch_size": job["batch_size"], "rounds": options.rounds, "same_environment": options.same_environment,
         "records": {"source": Path(source).name, "count": len(lengths), "tokens": sum(lengths), "longest": max(lengths),
                     "packed_length": job["packed_length"]},
-        "contenders": {one: summary(found) for one, found in rounds.items() if found}, "failed": failed,
+        "floor": floor | {"rates": rates}, "contenders": contenders, "failed": failed, "ratios": ratios(contenders),
     }  # fmt: skip
-    table["ratios"] = ratios(table["contenders"])
-    show(table, options)
+    if OURS_INT8 in contenders:
+        table["ratios_int8"] = ratios(contenders, OURS_INT8)
+    print("\n".join(markdown(table, machine(options))) + "\n", flush=True)
     return table
+
+
+def floor_process(job: Job) -> dict[str, Any]:
+    """What bench/_floor.py finds, in our environment."""
+    found = contend(job | {"contender": OURS}, False)
+    if isinstance(found, str):
+        raise ValueError(f"the floor of {job['shape']} could not be found: {found}")
+    return {key: value for key, value in found.items() if key in ("frozen", "other", "rates")}
+
+
+def floor_seconds(floor: dict[str, float], rates: dict[str, float], precision: str, int8: bool) -> float:
+    return floor["frozen"] / rates["int8" if int8 else precision] + floor["other"] / rates[precision]
+
+
+def beside_floor(found: dict[str, Any], seconds: float, threads: int) -> dict[str, float]:
+    """Tokens a second at the floor, and the share of them that was reached, by wall clock and by processor time."""
+    least = found["tokens"] / seconds
+    return {"floor_tokens_per_second": least, "share_of_floor": found["tokens_per_second"] / least,
+            "best_share_of_floor": found["best_tokens_per_second"] / least,
+            "processor_share_of_floor": found["tokens_per_processor_second"] * threads / least}  # fmt: skip
 
 
 def profiled(options: argparse.Namespace, name: str, precision: str, source: str) -> dict[str, Any]:
@@ -202,6 +233,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     tokens, learnt = found[0]["tokens"], found[0]["learnt_tokens"]
     middle = statistics.median(seconds)
     return {
+        "tokens": tokens,
         "seconds": seconds,
         "processor_seconds": processor,
         "tokens_per_second": tokens / middle,
@@ -214,44 +246,17 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def ratios(contenders: dict[str, Any]) -> dict[str, Any]:
-    """Ours over each peer, and over the best peer of each figure."""
-    peers = {name: one for name, one in contenders.items() if name != OURS}
-    if OURS not in contenders or not peers:
+def ratios(contenders: dict[str, Any], name: str = OURS) -> dict[str, Any]:
+    """Ours over each peer, and over the best peer of each figure (of memory: the one that needs least)."""
+    peers = {peer: one for peer, one in contenders.items() if peer not in (OURS, OURS_INT8)}
+    if name not in contenders or not peers:
         return {}
-    ours = contenders[OURS]
-    keys = ("tokens_per_second", "best_tokens_per_second", "tokens_per_processor_second")
-    found: dict[str, Any] = {name: {key: ours[key] / one[key] for key in keys} for name, one in peers.items()}
-    best = {key: max(peers, key=lambda name: peers[name][key]) for key in keys}
-    return found | {"best peer": {key: found[best[key]][key] for key in keys} | {"who": best["tokens_per_second"]}}
-
-
-def show(table: dict[str, Any], options: argparse.Namespace) -> None:
-    records, facts, ratio = table["records"], machine(options), table["ratios"]
-    print(f"## {table['shape']}, {table['tuner']}, {table['precision']}, {table['batch_size']} records a step")
-    print(f"{records['count']} records ({records['source']}), {records['tokens']:,} tokens, the longest {records['longest']}; "
-          f"TRL's packed rows hold {records['packed_length']} tokens, one row a step.")  # fmt: skip
-    print(f"{facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}, {time.strftime('%Y-%m-%d')}; "
-          + ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) + ".")  # fmt: skip
-    own = " ".join(f"{name}={value}" for name, value in {**runtime.LIBRARIES, **runtime.ALLOCATOR}.items())
-    print(
-        f"Set for {'all' if options.same_environment else 'seektune only, as `seektune train` does for itself'}: {own}\n"
-    )
-    print(
-        "| contender | tokens/s | best round | learnt tokens/s | tokens per processor second | steps | peak memory | mean loss | seektune is |"
-    )
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for name, one in table["contenders"].items():
-        times = f"{ratio[name]['tokens_per_second']:.2f} ×" if name in ratio else ""
-        print(f"| {name} | {one['tokens_per_second']:,.0f} | {one['best_tokens_per_second']:,.0f} | {one['learnt_tokens_per_second']:,.0f} "
-              f"| {one['tokens_per_processor_second']:,.0f} | {one['steps']} | {one['peak_memory_bytes'] / 2**20:,.0f} MiB "
-              f"| {one['loss']:.3f} | {times} |")  # fmt: skip
-    for name, reason in table["failed"].items():
-        print(f"| {name} | did not run: {reason} | | | | | | | |")
-    if best := ratio.get("best peer"):
-        print(f"\nseektune / best peer ({best['who']}) = {best['tokens_per_second']:.2f} by the medians of {options.rounds} rounds, "
-              f"{best['best_tokens_per_second']:.2f} by the best rounds, {best['tokens_per_processor_second']:.2f} by processor time")  # fmt: skip
-    print(flush=True)
+    ours = contenders[name]
+    keys = ("tokens_per_second", "best_tokens_per_second", "tokens_per_processor_second", "peak_memory_bytes")
+    found: dict[str, Any] = {peer: {key: ours[key] / one[key] for key in keys} for peer, one in peers.items()}
+    best = {key: max(peers, key=lambda peer: peers[peer][key]) for key in keys[:-1]}
+    best[keys[-1]] = min(peers, key=lambda peer: peers[peer][keys[-1]])
+    return found | {"best peer": {key: found[best[key]][key] for key in keys} | {"who": best}}
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:

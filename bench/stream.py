@@ -37,6 +37,7 @@ SHAPES = {
 
 def main() -> int:
     options = arguments().parse_args()
+    options.precision = options.precision or ("float32" if options.device == "cpu" else "bfloat16")
     if options.worker:
         print(json.dumps(train(options)))
         return 0
@@ -59,7 +60,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=list(SHAPES), default="wide")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="float32", help="of the arithmetic (default float32; bfloat16 on a GPU)")
+    parser.add_argument("--precision", help="of the arithmetic (default float32; bfloat16 on a GPU)")
     parser.add_argument("--tokens", type=int, default=8192, help="of a step in the arithmetic and on a GPU (8192)")
     parser.add_argument("--chunk", type=int, default=None, help="tokens of a micro-batch (default an eighth of a step)")
     parser.add_argument("--steps", type=int, default=3)

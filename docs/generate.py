@@ -12,6 +12,7 @@ docs/figures/quickstart.txt     the screen of one of those runs
 docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY`: numbers, texts, and mappings as tables.
                                 base.json: command, date, machine, tokens, minutes, loss_first, loss_last, perplexity,
                                 tasks {"task": "right of all"}; intents.json: report.json of that run
+docs/figures/step-NAME.json     written by bench/step.py --json, for `<!-- steps NAME -->` and `<!-- steps all -->`
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ from seektune.recipe import Recipe
 from seektune.run import FILES
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bench"))
+
+import tables  # noqa: E402
+
 FIGURES = ROOT / "docs" / "figures"
 CARD = ROOT / "src" / "seektune" / "base" / "MODEL_CARD.md"
 BLOCK = re.compile(
@@ -39,7 +44,7 @@ BLOCK = re.compile(
 
 WORDS = {  # what the tables of figures say
     "en": {
-        "head": "| | before | after | seconds |",
+        "head": "| | before | after | seconds, slowest seed |",
         "row": "worst of {count} seeds (seed {seed})",
         "interval": "{value} ({low} to {high})",
         "made": "Whole JSON right on {n} held-out headlines, with 95 % intervals. Made by `{command}` on {date}; {machine}.",
@@ -48,7 +53,7 @@ WORDS = {  # what the tables of figures say
         "figure": "not measured yet",
     },
     "zh": {
-        "head": "| | 训练前 | 训练后 | 用时（秒） |",
+        "head": "| | 训练前 | 训练后 | 用时（秒，最慢的种子） |",
         "row": "{count} 个随机种子中最差的一个（种子 {seed}）",
         "interval": "{value}（{low} 至 {high}）",
         "made": "{n} 条留出的标题，整个 JSON 全对才算对，括号内为 95 % 置信区间。由 `{command}` 于 {date} 测得；机器：{machine}。",
@@ -165,6 +170,11 @@ def files(words: dict[str, str], argument: str) -> str:
     return "\n".join(["| in the folder | what it is |", "|---|---|", *rows])
 
 
+def steps(words: dict[str, str], argument: str) -> str:
+    """The tables of docs/figures/step-NAME.json, or the overview of all of them (bench/tables.py)."""
+    return tables.steps(argument)
+
+
 BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "quickstart": screen,
     "figures": figures,
@@ -173,6 +183,7 @@ BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "headlines": headline,
     "verbs": verbs,
     "files": files,
+    "steps": steps,
 }
 
 # The reference of all recipes

@@ -50,6 +50,7 @@ EXPECTED = {
     "base",
     "notebook",
     "real-run",
+    "performance",
     "streaming",
 }
 FENCE = re.compile(r"(?:^<!-- (?P<mark>[^\n>]+) -->\n+)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S)

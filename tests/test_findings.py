@@ -148,6 +148,12 @@ def test_documents_that_are_dropped(setting: Setting) -> None:
     assert "2 documents left out: longer than data.max_length: 100" in finding.line
 
 
+def test_texts_that_are_split(setting: Setting) -> None:
+    records = [{"text": f"text {i} and more"} for i in range(8)] + [{"text": "one two three " * 40}]
+    finding = the(setting.found(setting.recipe(records, max_length=100, too_long="split")), "split")
+    assert "1 text longer than data.max_length: 100 split into" in finding.line
+
+
 def test_texts_of_a_classifier_that_are_cut(setting: Setting) -> None:
     records = [{"text": f"text {i} " * (50 if i == 5 else 1), "label": "ab"[i % 2]} for i in range(12)]
     recipe = setting.recipe(records, folder=setting.folder("bert"), objective=Classify(), max_length=60)
@@ -179,7 +185,7 @@ def test_learning_rate(setting: Setting, tuner: Any, parameters: float, rate: fl
 
 
 def test_slow_bfloat16() -> None:
-    slow, fast = Speed(100.0, 50.0, 1.0), Speed(100.0, 180.0, 1.0)
+    slow, fast = Speed(100.0, 50.0, 0.0, 1.0), Speed(100.0, 180.0, 0.0, 1.0)
     assert "0.50 times the speed" in the(list(findings.precision("bfloat16", lambda: slow)), "precision").line
     assert list(findings.precision("bfloat16", lambda: fast)) == []
     assert list(findings.precision("float32", lambda: pytest.fail("measured for nothing"))) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seektune import runtime
 from seektune.errors import RecipeError
@@ -52,11 +53,13 @@ def test_other_verbs_go_on_at_once(monkeypatch: pytest.MonkeyPatch, verb: str) -
     assert prepare(monkeypatch, dict(WITHOUT), verb).calls == []
 
 
-def test_openmp_is_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = {"OMP_NUM_THREADS": "7"} | runtime.ALLOCATOR
+def test_openmp_and_onednn_are_set_and_the_users_own_word_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"OMP_NUM_THREADS": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"} | runtime.ALLOCATOR
     assert prepare(monkeypatch, environ, "train").calls == []
     assert environ["OMP_NUM_THREADS"] == "7"
+    assert environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "9"
     assert environ["GOMP_SPINCOUNT"] == "500"
+    assert environ["LRU_CACHE_CAPACITY"] == "64"
     fresh: dict[str, str] = {}
     prepare(monkeypatch, fresh, "runs")
     assert fresh["OMP_NUM_THREADS"] == str(runtime.usable_cores())
@@ -158,15 +161,27 @@ def test_a_gpu_that_is_not_there_is_told_with_the_reason() -> None:
         runtime.resolve_device("cuda")
 
 
+def test_timing_the_machine_moves_no_random_state(tmp_path: Path) -> None:
+    """Else the first run on a machine would draw other adapters than every later one with the same seed."""
+    torch.manual_seed(3)
+    expected = torch.randn(4)
+    torch.manual_seed(3)
+    runtime.measure(cache=tmp_path)
+    assert torch.equal(torch.randn(4), expected)
+
+
 def test_speed_is_measured_once_and_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speed = runtime.measure(cache=tmp_path)
     assert 1e8 < speed.float32 < 1e14
     assert 1e8 < speed.bfloat16 < 1e15
+    assert 1e8 < speed.int8 < 1e15
     assert 1e8 < speed.memory < 1e13
     (path,) = tmp_path.iterdir()
     monkeypatch.setattr(runtime, "_best_time", None)  # measuring again would fail
     assert runtime.measure(cache=tmp_path) == speed
     monkeypatch.undo()
+    path.write_text(json.dumps({"float32": 1.0, "bfloat16": 1.0, "memory": 1.0}))
+    assert runtime.measure(cache=tmp_path).int8 > 1  # one that an older version wrote is made again
     path.write_text("{")
     assert runtime.measure(cache=tmp_path).float32 > 0  # a damaged cache is made again
     assert json.loads(path.read_text())["float32"] > 0
@@ -179,7 +194,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("bfloat16", "precision"), [(3.0, "bfloat16"), (1.1, "float32"), (0.2, "float32")])
 def test_bfloat16_is_taken_where_it_pays(monkeypatch: pytest.MonkeyPatch, bfloat16: float, precision: str) -> None:
-    monkeypatch.setattr(runtime, "measure", lambda device: runtime.Speed(1.0, bfloat16, 1.0))
+    monkeypatch.setattr(runtime, "measure", lambda device: runtime.Speed(1.0, bfloat16, 0.0, 1.0))
     assert runtime.fast_precision() == precision
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import console, doctor, draft, files, plan, proof, require, runtime
+from . import console, doctor, draft, files, fitting, plan, proof, require, runtime, tryout
 from .contracts import Event, Objective, Tuner
 from .data.chat import Renderer
 from .data.prepare import Prepared
@@ -33,7 +33,7 @@ from .errors import (
     problem,
 )
 from .evaluate import evaluator, stored
-from .models import fuse, heads, isolation, layers, load, quantise, streaming
+from .models import fuse, heads, isolation, load, quantise, streaming
 from .models.kernels import int8
 from .optimizers._groups import parameter_groups
 from .report import write_report
@@ -63,6 +63,7 @@ class Assembled:
     total_steps: int
     optimizer: torch.optim.Optimizer
     plan: plan.Plan
+    saving: fitting.Saving
     prefix: prefix_cache.Decision
 
     @property
@@ -70,7 +71,7 @@ class Assembled:
         """What `auto` came to; kept in plan.json so that a resumed run decides alike."""
         return {"precision": self.precision, "rows": self.layout.rows, "microbatch_tokens": self.layout.tokens,
                 "microbatch_records": self.layout.records, "isolation": self.isolation.reason, "share": self.layout.share,
-                "activation_checkpointing": layers.checkpoints_activations(self.model), "stream": self.layout.whole,
+                "saving": vars(self.saving), "stream": self.layout.whole,
                 "prefix_cache": self.prefix.as_dict()}  # fmt: skip
 
 
@@ -98,11 +99,10 @@ def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Ass
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
     optimizer = recipe.optimizer.build(parameter_groups(model, getattr(recipe.optimizer, "weight_decay", 0.0)))
-    predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
-    if not recipe.train.stream and draft.wants_checkpointing(recipe, predicted, decided):
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        model.disable_input_require_grads()  # type: ignore[operator]  # else frozen layers at the bottom are run backward
-        predicted = plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps)
+    saving = fitting.stored(decided) if decided else fitting.Saving() if recipe.train.stream else None
+    predicted, saving = fitting.predict(
+        model, recipe.train, data.train_tokens, layout, precision, steps, recipe.objective.unit, saving
+    )
     before = decided.get("prefix_cache", prefix_cache.BEFORE_IT) if decided else None
     prefix = prefix_cache.decide(
         recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
@@ -110,7 +110,9 @@ def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Ass
     )  # fmt: skip
     predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
     draft.refuse(predicted)
-    return Assembled(recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, prefix)
+    return Assembled(
+        recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving, prefix
+    )
 
 
 def set_up(
@@ -221,7 +223,7 @@ def run(recipe: Recipe, resumed: Run | None = None) -> Run:
             return _finished(_reopened(recipe, resumed), resumed)
     check_free(RUNS, str(recipe.name))
     ready = prepare(recipe)
-    doctor.show(doctor.check(ready))
+    doctor.show(doctor.check(ready, begins=True))
     held = Run.create(RUNS, str(recipe.name), lambda made: _describe(ready, made))
     with held.lock():
         return _finished(ready, held)
@@ -233,7 +235,7 @@ def _reopened(recipe: Recipe, held: Run) -> Assembled:
     ready = prepare(recipe, decided)
     if decided.get("prefix_cache", prefix_cache.BEFORE_IT)["on"] and not ready.prefix.on:
         console.warn(f"the prefix cache is {ready.prefix.reason}; the numbers may differ in the last bits")
-    doctor.show(doctor.check(ready))
+    doctor.show(doctor.check(ready, begins=True))
     _check_same_data(ready, held)
     for line in runtime.differences(held.read("environment.json", {}), _environment(ready)):
         console.warn(f"resuming elsewhere than it began: {line}; the numbers may differ in the last bits")
@@ -275,6 +277,7 @@ def _work(ready: Assembled, held: Run) -> Run:
         "seconds": tally.seconds,
         "peak_memory_bytes": peak,
         "tokens_per_second": tally.tokens / max(tally.seconds, 1e-9),
+        "waiting_share": tally.waiting / max(tally.seconds, 1e-9),
     }
     report["proof"] = saved
     unmet = require.check_requirements(recipe.require, before, after)
@@ -298,7 +301,7 @@ def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
         ready.model, recipe.tuner, recipe.objective, ready.optimizer, recipe.schedule, recipe.source, held, recipe.train,
         ready.layout, Precision(ready.precision, ready.device.type), ready.total_steps, ready.device, valid=list(valid),
         observers=[Bar(ready.total_steps), *recipe.observers], where=ready.data.train.where,
-        smaller=lambda: _would_fit(ready.plan), prefix=ready.prefix.cache,
+        smaller=lambda: tryout.would_fit(ready.plan), prefix=ready.prefix.cache,
     )  # fmt: skip
     seed_everything(recipe.seed + 1)
     trainer.resume(checkpoint.latest(held.checkpoints_folder))
@@ -333,16 +336,6 @@ class Bar:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _would_fit(predicted: plan.Plan) -> str:
-    """After memory did not suffice for one record: what the plan said, and two settings that need less."""
-    peak = predicted.peak_memory_bytes
-    less = predicted.smaller(int(0.8 * peak)) or predicted.smaller(peak - 1)
-    ways = [f"{s} ({console.size(s.peak_bytes)})" for s in less if set(s.changes) != {"train.microbatch"}][:2]
-    said = f"the plan said {console.size(peak)} of {console.size(predicted.limit_bytes)}"
-    fix = "would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it"
-    return f"{said}; {fix}"
 
 
 def measure(ready: Assembled, held: Run, when: str) -> dict[str, Any]:
@@ -459,6 +452,7 @@ def _peak(device: torch.device) -> int:
 
 
 def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[str, Any], unmet: list[str]) -> None:
+    report = held.read("report.json")
     rows = [[name, _score(before.get(name)), _score(after.get(name))] for name in after]
     if rows:
         console.table(
@@ -469,7 +463,8 @@ def _tell_end(ready: Assembled, held: Run, before: dict[str, Any], after: dict[s
     _side_by_side(held)
     for line in unmet:
         console.warn(f"not reached: {line}")
-    console.say(f"proof    {_proof_line(held.read('report.json')['proof'])}")
+    console.say(f"waited   {report['measured']['waiting_share']:.1%} of the training for data")
+    console.say(f"proof    {_proof_line(report['proof'])}")
     console.say(f"report   {held.path / 'report.html'}")
     console.say(f"model    {held.model_folder}")
     console.say(f"next     seektune chat {held.path}    or    seektune compare {held.path} ANOTHER_RUN")

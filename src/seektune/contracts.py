@@ -99,7 +99,11 @@ class Stage(Protocol):
 
 
 class Source(Protocol):
-    """Where the documents of each optimizer step come from; offline and online training differ only here."""
+    """Where the documents of each optimizer step come from; offline and online training differ only here.
+
+    Batches are read ahead by a thread (train/ahead.py), and `state_dict` tells where the batch given last ended. A class
+    with `ahead = False` needs what the step changes and is read in turn.
+    """
 
     def open(self, documents: Sequence[Document], *, batch_size: int, unit: int, seed: int) -> None: ...
     def __iter__(self) -> Iterator[Batch]: ...

@@ -65,10 +65,11 @@ def check_data(recipe: Any, data: Prepared) -> None:
         raise InputError(errors)
 
 
-def check(ready: Any, root: Path = RUNS) -> Diagnosis:
+def check(ready: Any, root: Path = RUNS, begins: bool = False) -> Diagnosis:
     """The diagnosis of an assembled run, whose plan gets its time here, or of a drafted one. `root`: the folder of earlier runs.
 
-    Leaves model, gradients and random states as they were.
+    The longest real batch is run first, forward and backward: if the run `begins`, even where the plan says that it will
+    not fit. Leaves model, gradients and random states as they were; what does not fit is cut smaller.
     """
     from . import runtime, tryout
     from .models import forward
@@ -91,8 +92,9 @@ def check(ready: Any, root: Path = RUNS) -> Diagnosis:
     facts = {"data": data_facts(look), "model": model_facts(ready)}
     if closed:
         ready.plan = tryout.estimated(ready)
-    elif ready.plan.fits and not any(finding.severity == "error" for finding in found):  # else trying would fail
-        ready.plan = tryout.timed(ready)
+    elif (ready.plan.fits or begins) and not any(finding.severity == "error" for finding in found):
+        found += tryout.longest_first(ready)
+    if not closed and ready.plan.seconds is not None:
         facts["model"]["dead"] = dead = tryout.dead_modules(ready)
         found += tryout.dead(dead)
     return Diagnosis(str(recipe.name), facts, found, _examples(data), ready.plan.as_dict())
@@ -165,6 +167,8 @@ def model_facts(ready: Any) -> dict[str, Any]:
     facts["packing"] = (
         ready.isolation.reason if ready.layout.rows == "packed" else f"one document a row: {ready.isolation.reason}"
     )
+    if (saving := getattr(ready, "saving", None)) is not None:
+        facts["memory_saved"] = str(saving)
     facts["prefix_cache"] = ready.prefix.reason
     return facts
 
@@ -225,7 +229,10 @@ def _uncut(data: Prepared, document: Document) -> list[int]:
     """The ids before cutting: those of the record's rendering that begins as this document does. How answers were chosen
     is not known here, so each way is tried; texts of a classifier are cut in their middle and are shown as they are."""
     count = len(document)
-    for train_on in ("all_answers", "last_answer", "everything") if data.labels is None else ():
+    whole_ones = data.labels is None and not data.train_tokens.facts.get(
+        "split"
+    )  # the rest of a split text is not lost
+    for train_on in ("all_answers", "last_answer", "everything") if whole_ones else ():
         with contextlib.suppress(DataError):  # another way than the one that made the document may not be possible
             for whole in data.renderer.documents(data.train[document.record], train_on):
                 if np.array_equal(whole.ids[:count], document.ids) and np.array_equal(

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import tokenizers
 import torch
 
-from . import console, doctor, plan, proposals, runtime, tryout
+from . import console, doctor, fitting, plan, proposals, runtime, tryout
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .devices import Device
 from .errors import InputError
-from .models import adapters, blueprint, forward, heads, isolation, load
+from .models import adapters, blueprint, forward, fuse, heads, isolation, load
 from .train.precision import prepare_dtypes
 from .train.trainer import Layout
 
@@ -117,6 +117,7 @@ def draft(
     recipe, data, precision = reading.recipe, reading.data, reading.precision
     model = drawn(reading)
     expected = blueprint.isolate(model)
+    fuse.fuse(model)
     there = machine or plan.here(reading.device)
     layout = _layout(reading, model, expected, there, decided)
     recipe.source.open(
@@ -124,17 +125,9 @@ def draft(
     )
     steps = recipe.train.steps or math.ceil((recipe.train.epochs or 1) * recipe.source.batches_per_epoch())
 
-    def predicted() -> plan.Plan:
-        return plan.predict(model, recipe.train, data.train_tokens, layout, precision, steps, recipe.objective.unit,
-                            there, lambda needs: changed(recipe, needs, count))  # fmt: skip
-
-    found = predicted()
-    if wants_checkpointing(recipe, found, decided):
-        module: Any
-        for module in model.modules():  # what `gradient_checkpointing_enable` sets, without asking the layers
-            if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing = True
-        found = predicted()
+    saving = fitting.stored(decided) if decided else fitting.Saving() if recipe.train.stream else None
+    found, _ = fitting.predict(model, recipe.train, data.train_tokens, layout, precision, steps, recipe.objective.unit, saving,
+                               there, lambda needs: changed(recipe, needs, count))  # fmt: skip
     return Draft(recipe, data, model, expected, layout, precision, reading.device, steps, found, there, count)
 
 
@@ -172,13 +165,6 @@ def _layout(
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     tokens = plan.choose_tokens(model, recipe.train, device=reading.device, limit=there.memory_bytes)
     return Layout(rows, pad, records, tokens, whole=recipe.train.stream)
-
-
-def wants_checkpointing(recipe: Recipe, predicted: plan.Plan, decided: dict[str, Any] | None) -> bool:
-    if decided:
-        return bool(decided["activation_checkpointing"])
-    asked = recipe.train.activation_checkpointing
-    return asked if isinstance(asked, bool) else not predicted.fits
 
 
 def refuse(predicted: plan.Plan) -> None:

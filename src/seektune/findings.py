@@ -337,6 +337,11 @@ def cut(look: Look) -> Iterator[Finding]:
                 places = named([row["where"] for row in facts[what]], count)
                 found = f"{counted(count, one)} {told} data.max_length: {limit} ({records:,} records in all): {places}"
                 yield warning(what, key, found, fix=fix)
+        if count := facts.get("split"):
+            found = f"{counted(count, 'text')} longer than data.max_length: {limit} split into {facts['pieces']:,} documents"
+            yield warning(
+                "split", key, found, fix="what stands before a piece is not seen; raise data.max_length to keep it"
+            )
         if look.classifier and facts.get("cut"):
             yield warning(
                 "texts_cut", key, f"{facts['cut']:,} of {records:,} texts cut off at data.max_length: {limit}", fix=fix

@@ -43,6 +43,7 @@ TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # s
 HERE = "this machine"
 SMALLEST = 256  # tokens of an `auto` micro-batch where memory is short
 BAND = 0.1  # how far a prediction of memory may be off: a run is refused only where it would not fit even so
+STREAMED_INPUTS = 4  # inputs of layers that a GPU holds at a time where layers are streamed
 CONTEXT = 600 << 20  # bytes that CUDA's context and libraries take of a GPU
 
 
@@ -53,7 +54,7 @@ class Needs:
     weights: cost.Weights
     footprint: cost.Footprint
     work: cost.Work
-    logits_bytes: int  # per learnt token
+    logits: cost.Logits
     stored_bytes: int  # the model on disk
     adapter: bool
     process_bytes: int  # what the process holds beside the model: libraries, data
@@ -68,7 +69,7 @@ class Needs:
             self.footprint.kept(micro.lengths, checkpointing),
             self.footprint.passing(micro.lengths, checkpointing),
         )
-        casts, logits = self.weights.cast_bytes, cost.logits_held(self.logits_bytes, micro.learnt)
+        casts, logits = self.weights.cast_bytes, self.logits.held(micro.learnt)
         at_loss = casts + logits
         in_layer = passing + (casts / self.footprint.layers if checkpointing else casts)
         active = kept + max(at_loss, in_layer)
@@ -198,12 +199,16 @@ class Setup:
         return self.needs.peak(micro, self.checkpointing, several) + self.block_inputs(micro)
 
     def block_inputs(self, micro: Micro) -> int:
-        """Bytes kept between the layers for the other micro-batches of a step, where layers are streamed."""
+        """Bytes kept between the layers for the other micro-batches of a step, where layers are streamed.
+
+        On a GPU they stand in CPU memory, but for those of one layer.
+        """
         if not self.needs.streamed:
             return 0
         footprint = self.needs.footprint
         most = max(sum(footprint.tokens(m.lengths) for m in step) for step in self.draws())
-        return int(footprint.border * max(0, most - footprint.tokens(micro.lengths)))
+        held = footprint.layers if self.needs.on_cpu else STREAMED_INPUTS
+        return int(held * footprint.border / footprint.layers * max(0, most - footprint.tokens(micro.lengths)))
 
 
 def _blank(length: int, index: int) -> Document:
@@ -231,10 +236,11 @@ def predict(
     does to the needs that the modules do not show (proposals.py).
     """
     machine = machine or here(next(model.parameters()).device)
-    lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.records)
+    lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.units)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
     checkpointing = layers.checkpoints_activations(model)
     needs = change(needs_of(model, precision, layout.rows == "packed", machine.kind))
+    needs = dataclasses.replace(needs, streamed=needs.streamed or layout.whole)
     setup = Setup(
         needs,
         lengths,
@@ -249,12 +255,7 @@ def predict(
     micro, several, per_step = setup.largest()
     epochs = steps / math.ceil(len(starts) / options.batch_size)
     memory = needs.memory(micro, checkpointing, several)
-    if layout.whole:  # what goes from layer to layer is kept for the whole step, and counted for one micro-batch
-        steps_tokens = max(sum(sum(m.lengths) for m in step) for step in setup.draws())
-        memory["block inputs"] = int(
-            needs.footprint.border * max(0, steps_tokens - needs.footprint.tokens(micro.lengths))
-        )
-    elif between := setup.block_inputs(micro):
+    if between := setup.block_inputs(micro):
         memory["block inputs"] = between
     squares = float((lengths.astype(float) ** 2).sum())
     one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
@@ -311,7 +312,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         weights,
         known[key],
         cost.work_of(model),
-        cost.logits_bytes(model, 1),
+        cost.logits_of(model),
         cost.stored_bytes(model),
         adapters.attached(model),
         process_bytes=max(0, rss() - held) + LIBRARIES * (there == "meta") if on_cpu else CONTEXT * (there != kind),

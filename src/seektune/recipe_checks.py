@@ -152,6 +152,9 @@ def _streamed(values: dict[str, Any]) -> Iterator[Problem]:
     if get(values, "tuner.merged") is True:
         what = "with train.stream the whole model is never in memory, so nothing can be merged into it"
         yield "tuner.merged", problem("tuner.merged", what, "false")
+    if get(values, "train.activation_offload") is True:
+        what = "has no effect with train.stream, which keeps the layers' inputs in a way of its own"
+        yield "train.activation_offload", problem("train.activation_offload", what, "false", "leave it out")
     if get(values, "train.activation_checkpointing", "auto") != "auto":
         what = "has no effect with train.stream, which always computes a layer again in backward"
         yield (

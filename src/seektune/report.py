@@ -42,6 +42,7 @@ AXES = (
     "learning_rate",
     "grad_norm",
     "tokens_per_second",
+    "waiting",
 )
 ANSWERS_SHOWN, ANSWERS_FOLDED, WORSE_SHOWN, EVENTS_SHOWN = 6, 40, 10, 200
 SMALL = 340  # width of all charts but the first
@@ -225,9 +226,15 @@ def _header(run: Run, report: Mapping[str, Any]) -> str:
     tone = {"finished": "good", "failed": "bad"}.get(report["status"], "soft")
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created)) if run.created else ""
     took = duration(report["measured"]["seconds"]) if report["measured"].get("seconds") else ""
+    waited = report["measured"].get("waiting_share")
     line = " · ".join(
         part
-        for part in (made, f"{took} of training" if took else "", str(run.path.resolve().parent.name) + "/" + run.name)
+        for part in (
+            made,
+            f"{took} of training" if took else "",
+            "" if waited is None else f"{waited:.1%} of it waiting for data",
+            str(run.path.resolve().parent.name) + "/" + run.name,
+        )
         if part
     )
     return f'<header><h1>{page.text(run.name)} <span class="chip {tone}">{page.text(report["status"])}</span></h1><p class="soft">{page.text(line)}</p></header>'

@@ -4,6 +4,7 @@ saved, positions and number types that do not suffice. Model, gradients and rand
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import jinja2
 import numpy as np
 import torch
 
-from . import pace, plan, runtime
+from . import fitting, pace, plan, runtime
 from .console import size
 from .contracts import Batch, Document, Record
 from .data import pack, template
@@ -24,15 +25,69 @@ from .findings import Finding, counted, error, named, spread, warning
 from .models import adapters, layers, load
 from .models.quiet import quiet
 from .train.precision import Precision
+from .train.trainer import is_out_of_memory
 
 TRIED = 8  # documents that are tried, records that are rendered
 
 
-def timed(ready: Any) -> plan.Plan:
-    """The plan with its time, from micro-steps on the longest real batch; tried once."""
-    if ready.plan.seconds is not None:
-        return ready.plan
-    return plan.timed(ready.plan, ready.model, ready.recipe.objective, ready.data.train_tokens, ready.precision)
+def longest_first(ready: Any) -> Iterator[Finding]:
+    """Run the longest real micro-batch forward and backward, once; the plan gets its time from it, nothing else is changed.
+
+    What does not fit is halved, in `ready.layout` too, until it does; told in one line. So a run that cannot fit ends here.
+    """
+    documents = plan.longest_micro(ready.plan.setup)
+    while ready.plan.seconds is None and not _fits(ready):
+        unit = ready.plan.setup.unit
+        count = len(plan.longest_micro(ready.plan.setup)) // unit
+        if count <= 1:
+            found = f"out of memory with one record of {int(ready.data.train_tokens.lengths.max()):,} tokens"
+            yield error("longest_batch", "train.microbatch", found, fix=would_fit(ready.plan))
+            return
+        ready.layout.records = count // 2
+        ready.plan = replanned(ready)
+    if len(plan.longest_micro(ready.plan.setup)) < len(documents):
+        tokens = int(ready.data.train_tokens.lengths[documents].sum())
+        found = f"the longest real batch ({len(documents)} documents, {tokens:,} tokens) is out of memory"
+        told = f"{ready.layout.records} at once in this run, with the same gradient"
+        yield warning("longest_batch", "train.microbatch", found, fix=told)
+
+
+def _fits(ready: Any) -> bool:
+    """Time the plan where memory suffices, beside what the optimizer will hold."""
+    try:
+        held = torch.empty(plan.ADAM_BYTES * ready.plan.trainable_parameters, dtype=torch.uint8, device=ready.device)
+        ready.plan = plan.timed(
+            ready.plan, ready.model, ready.recipe.objective, ready.data.train_tokens, ready.precision
+        )
+        del held
+        return True
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as failure:
+        if not is_out_of_memory(failure):
+            raise
+    plan.release_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def replanned(ready: Any) -> plan.Plan:
+    """The plan under the layout as it is now."""
+    old, saving = ready.plan, getattr(ready, "saving", fitting.Saving())
+    found = fitting.predict(
+        ready.model, ready.recipe.train, ready.data.train_tokens, ready.layout, ready.precision, old.steps, old.setup.unit,
+        saving,
+    )[0]  # fmt: skip
+    return dataclasses.replace(found, cache_bytes=old.cache_bytes, flops=old.flops)  # the cut changes neither
+
+
+def would_fit(predicted: plan.Plan) -> str:
+    """After memory did not suffice for one record: what the plan said, and two settings that need less."""
+    peak = predicted.peak_memory_bytes
+    less = predicted.smaller(int(0.8 * peak)) or predicted.smaller(peak - 1)
+    ways = [f"{s} ({size(s.peak_bytes)})" for s in less if set(s.changes) != {"train.microbatch"}][:2]
+    said = f"the plan said {size(peak)} of {size(predicted.limit_bytes)}"
+    fix = "would fit: " + " or ".join(ways) if ways else "take a smaller model, or a tuner that trains less of it"
+    return f"{said}; {fix}"
 
 
 def estimated(ready: Any) -> plan.Plan:

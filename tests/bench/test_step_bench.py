@@ -1,11 +1,15 @@
 """The benches stand on their feet: records, environment, ratios, and our own contender on a few records."""
 
+import dataclasses
+import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
@@ -13,6 +17,9 @@ import _ours
 import _peers
 import _records
 import step
+from _shapes import SHAPES
+
+from seektune.models.kernels import int8
 
 
 def test_made_up_records_have_alpacas_lengths():
@@ -46,18 +53,27 @@ def test_only_ours_gets_the_variables_that_we_set_for_ourselves(monkeypatch):
 
 
 def test_ratios_are_over_each_peer_and_the_best():
-    def result(seconds, processor):
+    def result(seconds, processor, memory):
         both = {"seconds": seconds, "processor_seconds": processor, "tokens": 100, "learnt_tokens": 50, "steps": 3}
-        return both | {"peak_memory_bytes": 1, "loss": 1.0}
+        return both | {"peak_memory_bytes": memory, "loss": 1.0}
 
-    slow, fast, ours = (step.summary([result(s, 2 * s), result(3 * s, 2 * s), result(2 * s, 2 * s)]) for s in (4, 2, 1))
+    slow, fast, ours = (
+        step.summary([result(s, 2 * s, m), result(3 * s, 2 * s, 1), result(2 * s, 2 * s, 1)])
+        for s, m in ((4, 10), (2, 20), (1, 5))
+    )
     assert ours["tokens_per_second"] == pytest.approx(50)
     assert ours["best_tokens_per_second"] == pytest.approx(100)
     found = step.ratios({"seektune": ours, "slow": slow, "fast": fast})
     assert found["slow"]["tokens_per_second"] == pytest.approx(4)
-    assert found["best peer"]["who"] == "fast"
+    assert found["best peer"]["who"] == dict.fromkeys(ours.keys() & found["fast"].keys(), "fast") | {
+        "peak_memory_bytes": "slow"
+    }
+    assert found["best peer"]["peak_memory_bytes"] == pytest.approx(0.5)
     assert found["best peer"]["tokens_per_processor_second"] == pytest.approx(2)
     assert step.ratios({"seektune": ours}) == {}
+    assert step.ratios({"seektune": slow, "seektune int8": ours, "fast": fast}, "seektune int8")["best peer"] == found[
+        "fast"
+    ] | {"who": dict.fromkeys(found["fast"], "fast")}
 
 
 SEQUENCES = [([5, 6, 7, 8 + i], 1 + i) for i in range(3)]
@@ -98,3 +114,130 @@ def test_phases_add_up_and_do_not_overlap():
     parts = _ours.split(seen, wall=15.0, processor=25.0)
     assert parts["backward"] == [6.0, 13.0]
     assert parts["log and rest"] == [3.0, 3.0]
+
+
+def test_each_shape_has_records_that_it_can_read_and_contenders():
+    options = step.arguments().parse_args([])
+    found = step.tables(options)
+    assert {name for name, _, _ in found} == set(SHAPES)
+    assert [(p, s) for name, p, s in found if name == "llama-15m"] == [
+        (p, s) for p in ("float32", "bfloat16") for s in ("alpaca-like", "dense-text")
+    ]
+    for name, shape in SHAPES.items():
+        source = shape.records[0]
+        made = _records.records(source, 4, shape.config["vocab_size"], classes=shape.labels)
+        assert len(made.sequences) == 4
+        assert max(max(ids) for ids, _ in made.sequences) < shape.config["vocab_size"], name
+        assert (made.labels is not None) == (shape.task == "classify")
+        assert set(shape.count) >= set(shape.records)
+
+
+def test_int8_is_a_contender_where_there_are_frozen_weights_and_the_package_can(monkeypatch):
+    options = step.arguments().parse_args([])
+    for can in (True, False):
+        monkeypatch.setattr(step, "has_int8", lambda can=can: can)
+        assert (step.OURS_INT8 in step.contenders_of(options, SHAPES["tiny"])) == can
+        assert step.OURS_INT8 not in step.contenders_of(options, SHAPES["llama-15m"])
+    assert step.HF_PADDED in step.contenders_of(options, SHAPES["bert-base"]) or not importlib.util.find_spec("trl")
+
+
+def test_dense_text_is_learnt_whole():
+    made = _records.records("dense-text", 50, 4096).sequences
+    assert {prompt for _, prompt in made} == {0}
+    assert 300 < np.mean([len(ids) for ids, _ in made]) < 800
+
+
+@pytest.mark.parametrize("name", ["instruct_en_alpaca", "text_wiki_en"])
+def test_real_files_may_be_named(shared_data, name):
+    qwen = SHAPES["qwen2-0.5b"]
+    made = _records.records(
+        str(shared_data / name), 8, qwen.config["vocab_size"], str(shared_data / "tokenizer_qwen2_5")
+    )
+    lengths = [len(ids) for ids, _ in made.sequences]
+    prompts = [prompt for _, prompt in made.sequences]
+    assert len(lengths) == 8
+    assert max(lengths) <= _records.MAX_LENGTH
+    assert all(prompt < length for prompt, length in zip(prompts, lengths, strict=True))
+    assert (max(prompts) <= 1) == (name == "text_wiki_en")  # a text is learnt whole
+    with pytest.raises(ValueError, match="beyond this shape's vocabulary of 4096"):
+        _records.records(str(shared_data / name), 8, 4096, str(shared_data / "tokenizer_qwen2_5"))
+
+
+def test_real_labels_may_be_named(shared_data):
+    bert = SHAPES["bert-base"]
+    made = _records.records(
+        str(shared_data / "cls_agnews" / "ag_news.csv"), 40, bert.config["vocab_size"], classes=bert.labels
+    )
+    assert set(made.labels) == {0, 1, 2, 3}
+    with pytest.raises(ValueError, match="4 labels, and this shape has 2 classes"):
+        _records.records(str(shared_data / "cls_agnews" / "ag_news.csv"), 40, bert.config["vocab_size"], classes=2)
+
+
+PEERS = [("tiny", name) for name in step.PEERS["lm"]] + [("bert-base", name) for name in step.PEERS["classify"]]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+@pytest.mark.parametrize(("name", "contender"), PEERS, ids=lambda value: value.replace(" ", "-"))
+def test_every_peer_sees_the_same_records_and_begins_with_our_loss(name, contender, tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        SHAPES, name, dataclasses.replace(SHAPES[name], config=SHAPES[name].config | {"num_hidden_layers": 1})
+    )
+    labels = {"labels": [0, 1, 2, 3]} if name == "bert-base" else {}
+    sequences = [(list(range(10, 16 + i)), 2) for i in range(4)]
+    job = JOB | {"shape": name, "sequences": sequences, "packed_length": 20, **labels}
+    found = []
+    for number, one in enumerate((contender, "seektune")):
+        torch.manual_seed(0)
+        (tmp_path / str(number)).mkdir()
+        found.append(_peers.contend(job | {"contender": one}, tmp_path / str(number)))
+    theirs, ours = found
+    assert [theirs[key] for key in ("tokens", "learnt_tokens", "steps")] == [
+        ours[key] for key in ("tokens", "learnt_tokens", "steps")
+    ]
+    assert theirs["loss"] == pytest.approx(ours["loss"], rel=0.2 if labels else 0.01)
+
+
+SMALL_RUN = [
+    "--shape",
+    "tiny",
+    "--records",
+    "alpaca-like",
+    "--count",
+    "4",
+    "--batch-size",
+    "2",
+    "--rounds",
+    "1",
+    "--threads",
+    "1",
+]
+
+
+def test_a_whole_run_prints_its_table_and_keeps_the_figures(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "out.json"
+    monkeypatch.setattr(sys, "argv", ["step.py", *SMALL_RUN, "--contenders", "seektune", "--json", str(path)])
+    assert step.main() == 0
+    (table,) = json.loads(path.read_text())["tables"]
+    assert 0 < table["contenders"]["seektune"]["processor_share_of_floor"] < 1
+    assert set(table["floor"]) == {"frozen", "other", "rates"}
+    assert "| seektune |" in capsys.readouterr().out
+
+
+def test_a_profile_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["step.py", *SMALL_RUN, "--profile"])
+    assert step.main() == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("| forward |", "| waiting for records |", "| aten::mm |", "n×256 256×704"))
+
+
+def test_an_unknown_contender_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["step.py", *SMALL_RUN, "--contenders", "nobody"])
+    assert step.main() == 2
+    assert "unknown 'nobody'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(bool(int8.why_not()), reason=f"no fast int8 here: {int8.why_not()}")
+def test_int8_trains_the_same_records(tmp_path):
+    found = _peers.contend(JOB | {"contender": step.OURS_INT8, "precision": "bfloat16"}, tmp_path)
+    assert found["steps"] == 2
+    assert found["loss"] == pytest.approx(np.log(4096), rel=0.05)

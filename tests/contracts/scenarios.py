@@ -23,7 +23,7 @@ from seektune import assembly, kinds, recipe, recipe_yaml
 from seektune.errors import InputError, RefusedError, RunFailedError, StoppedError
 from seektune.run import Run
 
-MEASURED = {"time", "seconds", "tokens_per_second"}  # figures of the clock: two equal runs differ in them
+MEASURED = {"time", "seconds", "tokens_per_second", "waiting"}  # figures of the clock: two equal runs differ in them
 QUOTES_THE_PLAN = {"plan", "measured", "comparison"}  # parts of a report
 QUOTES_THE_RECIPE = {"README.md"}  # the model card: an option that stands there is not yet read
 

@@ -437,6 +437,13 @@ def test_broken_json_names_line_and_column() -> None:
     ]
 
 
+def test_a_line_that_breaks_off_is_told_at_its_end() -> None:
+    Path("torn.jsonl").write_text(json.dumps(ALPACA) + '\n{"instruction":\n')
+    assert refused("torn.jsonl", allow_dropped=0.5) == [
+        "torn.jsonl:2: broken JSON: Expecting value at column 17; expected one JSON object a line; correct or delete it"
+    ]
+
+
 def test_many_broken_lines_list_five_and_count_the_rest() -> None:
     Path("x.jsonl").write_text("\n".join([json.dumps(ALPACA)] + ["{"] * 9))
     problems = refused("x.jsonl")

@@ -26,8 +26,8 @@ from seektune.kinds import check_options
         (Data, {"train": [{"path": "x"}], "max_length": 1}, "max_length: found 1; expected at least 2"),
         (
             Data,
-            {"train": [{"path": "x"}], "too_long": "split"},
-            "too_long: found 'split'; expected one of cut, drop, error",
+            {"train": [{"path": "x"}], "too_long": "halve"},
+            "too_long: found 'halve'; expected one of cut, drop, error, split",
         ),
         (Data, {"train": [{"path": "x"}], "max_lenght": 8}, "max_lenght: unknown key; did you mean 'max_length'?"),
     ],

@@ -16,9 +16,10 @@ from seektune.contracts import Document
 from seektune.data import template
 from seektune.data.chat import Renderer
 from seektune.data.store import Records
-from seektune.data.tokens import BATCH, FILES, Tokens, Work, tokenise
+from seektune.data.tokens import BATCH, FILES, Tokens, Work, _pieces, tokenise
 from seektune.data.workers import Pool
 from seektune.errors import DataError
+from seektune.sources.loader import Loader
 
 USER, ASSISTANT, END, BOS, CLS, SEP = (256 + i for i in range(6))
 
@@ -104,6 +105,60 @@ def test_too_long_as_an_error_says_how_long():
         "record 2: 9 tokens; expected at most 6 (data.max_length); or `data.too_long: cut` or `drop`",
         "record 3: 31 tokens; expected at most 6 (data.max_length); or `data.too_long: cut` or `drop`",
     ]
+
+
+def test_splitting_loses_no_token_and_makes_pieces_of_like_length():
+    text = "abcdefghijklmnopqrst"  # 21 tokens with the end of text
+    tokens = tokenise([{"text": "ab"}, {"text": text}, {"text": "cd"}], renderer(), max_length=8, too_long="split")
+    whole = tokenise([{"text": text}], renderer(), max_length=100)[0]
+    pieces = [d for d in tokens if d.record == 1]
+    assert [len(d) for d in pieces] == [7, 7, 7]
+    assert np.concatenate([d.ids for d in pieces]).tolist() == whole.ids.tolist()
+    assert [d.weights.tolist() for d in pieces] == [[0, 1, 1, 1, 1, 1, 1]] * 3  # the first token is read only
+    assert (tokens.facts["split"], tokens.facts["pieces"], tokens.facts["cut"]) == (1, 3, 0)
+    assert tokens.records.tolist() == [0, 1, 1, 1, 2]
+    assert tokens.units.tolist() == [0, 1, 2, 3, 4]
+    assert tokens.select([3, 0, 1]).units.tolist() == [0, 1, 2]
+
+
+@given(length=st.integers(1, 60), limit=st.integers(2, 12))
+@settings(deadline=None)
+def test_pieces_follow_each_other(length, limit):
+    document = Document(np.arange(length, dtype=np.int32), np.r_[0, np.ones(length - 1)].astype(np.float32))
+    pieces = _pieces(document, limit)
+    assert np.concatenate([p.ids for p in pieces]).tolist() == document.ids.tolist()
+    assert len(pieces) == -(-length // limit)
+    assert max(map(len, pieces)) <= limit
+    assert all(p.weights[0] == 0 and (p.weights[1:] == 1).all() for p in pieces)
+
+
+def test_only_plain_texts_are_split():
+    """Of an answer, of learnt spans and of a label a part would not mean what the whole does."""
+    spans = {"text": "z" * 30, "spans": [[4, 30, 1.0]]}
+    with pytest.raises(DataError) as caught:
+        tokenise([chat("a", "b"), chat("a", "bcde"), spans], renderer(), max_length=6, too_long="split")
+    assert caught.value.problems == [
+        "record 2: 9 tokens; expected at most 6 (data.max_length); an answer would stand without what it answers, so it is "
+        "not split; or `data.too_long: cut` or `drop`",
+        "record 3: 31 tokens; expected at most 6 (data.max_length); its learnt spans would stand without what comes before "
+        "them, so it is not split; or `data.too_long: cut` or `drop`",
+    ]
+    labelled = {"text": "z" * 30, "label": "a"}
+    with pytest.raises(DataError, match="a label belongs to the whole text"):
+        tokenise([labelled], renderer(), max_length=6, too_long="split", labels=["a", "b"])
+
+
+def test_a_piece_without_a_learnt_token_is_counted():
+    tokens = tokenise([{"text": "abcd"}], renderer(), max_length=2, too_long="split")  # 5 tokens: 2, 2 and 1
+    assert [len(d) for d in tokens] == [2, 2]
+    assert tokens.facts["counts"]["no_answer_left"] == 1
+
+
+def test_pieces_of_a_text_go_to_steps_of_their_own():
+    tokens = tokenise([{"text": "a" * 39}, chat("a", "b")], renderer(), max_length=10, too_long="split")
+    source = Loader()
+    source.open(tokens, batch_size=2, unit=1, seed=0)
+    assert source.batches_per_epoch() == 3  # four pieces and a conversation
 
 
 def test_records_that_learn_nothing_are_named():

@@ -24,6 +24,9 @@ FOURS = [(12, (9, 1, 14, 5)), (0, (3, 8, 2, 2)), (30, (7, 7, 8, 19))]
 BINDING = ["qwen3", "mistral", "gemma2", "gpt_oss"]  # windows of 6 positions; soft cap; sinks
 
 
+PAYS = trees.SHORTEST
+
+
 @pytest.fixture(autouse=True)
 def any_prefix(monkeypatch):
     monkeypatch.setattr(trees, "SHORTEST", 1)
@@ -62,7 +65,7 @@ def compare(model: torch.nn.Module, documents: list[Document], unit: int, shared
 
 def model_of(architecture: str) -> torch.nn.Module:
     model = tiny(architecture)
-    assert isolation.isolate(model, share=True).shares
+    assert isolation.isolate(model).packed
     return model.train()
 
 
@@ -80,7 +83,7 @@ def test_under_lora_too(architecture):
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.1)
-    assert isolation.isolate(model, share=True).shares
+    assert isolation.isolate(model).packed
     compare(model.train(), units(PAIRS), 2)
 
 
@@ -139,7 +142,7 @@ def test_log_probs_know_their_document():
 @pytest.mark.parametrize("architecture", [name for name in PACKED if name in CLASSIFIERS])
 def test_scores_of_answers_are_read_where_each_ends(architecture):
     model = tiny(architecture, head="classifier")
-    assert isolation.isolate(model, share=True).shares
+    assert isolation.isolate(model).packed
     batch = collate(units(FOURS), share=4)
     with torch.no_grad():
         found = forward.class_logits(model, batch)
@@ -186,7 +189,8 @@ def test_the_short_way_of_half_precision_is_as_near_as_the_fused_one(lengths):
 
 
 @pytest.mark.parametrize("architecture", DECODERS + sorted(ENCODERS))
-def test_the_probe_finds_which_models_may_share(architecture):
+def test_the_probe_finds_which_models_may_share(architecture, monkeypatch):
+    monkeypatch.setattr(trees, "SHORTEST", PAYS)
     verdict = isolation.isolate(tiny(architecture), share=True)
     assert verdict.shares == (architecture in PACKED), verdict
     assert verdict.against or verdict.shares
@@ -203,6 +207,7 @@ def test_a_branch_that_misses_its_prefix_is_seen_by_the_probe(monkeypatch):
         return sighted(self, query, key, value, lambda q, k, v, mask: one(q, k, v, mask.tril()))
 
     monkeypatch.setattr(Trees, "attend", attend)
+    monkeypatch.setattr(trees, "SHORTEST", PAYS)
     verdict = isolation.isolate(tiny("llama"), share=True)
     assert verdict.packed
     assert verdict.against == "a shared prefix changes what its documents get"

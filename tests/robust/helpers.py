@@ -142,7 +142,7 @@ def result(run: Path) -> dict[str, Any]:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what a clock says."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in ("time", "tokens_per_second")} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("time", "tokens_per_second", "waiting")} for row in rows]
 
 
 # ---- what children do ----
@@ -176,7 +176,7 @@ def train(folder: str, result: str, **options: Any) -> int:
         "weights": digest(p for _, p in sorted(made.model.named_parameters())),
         "optimizer": digest(made.optimizer.state_dict()),
         "random": digest(checkpoint.random_state()),
-        "tally": {k: v for k, v in vars(made.tally).items() if k != "seconds"},
+        "tally": {k: v for k, v in vars(made.tally).items() if k not in ("seconds", "waiting")},
         "source": source.state_dict(),
         "order": order(Path(folder) / "order.txt"),
     }

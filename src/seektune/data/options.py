@@ -113,8 +113,10 @@ class Data:
         "all_answers", "which tokens of a conversation are learnt", probe=Probe(other="everything")
     )
     max_length: int = option(2048, "tokens of the longest document", probe=Probe(other=24), check=at_least(2))
-    too_long: Literal["cut", "drop", "error"] = option(
-        "cut", "what happens to a longer one", probe=Probe(other="drop", given={"data.max_length": 24})
+    too_long: Literal["cut", "drop", "error", "split"] = option(
+        "cut",
+        "what happens to a longer one; only plain texts can be split",
+        probe=Probe(other="drop", given={"data.max_length": 24}),
     )
     allow_dropped: float = option(
         0.01,

@@ -201,7 +201,7 @@ def _json_lines(stream: IO[bytes], encoding: str) -> Generator[Row, None, None]:
         try:
             yield number, loads(line)
         except json.JSONDecodeError as error:
-            yield number, _broken(f"{error.msg} at column {error.colno}", ONE_A_LINE)
+            yield number, _broken(f"{error.msg} at column {error.pos + 1}", ONE_A_LINE)
         except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting without end
             yield number, _broken(str(error), ONE_A_LINE)
 

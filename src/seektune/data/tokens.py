@@ -28,7 +28,7 @@ from .fingerprint import fingerprint
 from .store import Records
 from .workers import Pool
 
-VERSION = 1
+VERSION = 2
 FILES = {  # what a cache holds, and of what type
     "ids": np.int32,
     "offsets": np.int64,  # (documents + 1,) first token of each document
@@ -36,6 +36,7 @@ FILES = {  # what a cache holds, and of what type
     "run_weights": np.float32,
     "run_offsets": np.int64,  # (documents + 1,) first run of each document
     "records": np.int32,
+    "pieces": np.int32,  # 0; of a text that was split, the number of the piece, from 1
     "supervised": np.float32,  # summed weights of each document
     "labels": np.int32,
     "label_offsets": np.int64,
@@ -44,7 +45,8 @@ BATCH = 256  # records that go to a process at a time
 WORTH_PROCESSES = 4000  # fewer records are done sooner than processes start
 NAMED = 1000  # dropped records that are listed by name; all are counted
 
-TooLong = Literal["cut", "drop", "error"]
+TooLong = Literal["cut", "drop", "error", "split"]
+ANOTHER_WAY = "or `data.too_long: cut` or `drop`"
 Show = Callable[[int, int], None]
 
 
@@ -107,6 +109,13 @@ class Tokens(Sequence[Document]):
         """(documents,) index of the record of each."""
         return self.arrays["records"][self._rows()]
 
+    @property
+    def units(self) -> np.ndarray:
+        """(documents,) number of what stays together in a step: the documents of a record, but each piece of a split text alone."""
+        records = self.records
+        apart = self.arrays["pieces"][self._rows()] > 0
+        return np.cumsum((np.diff(records, prepend=records[:1] - 1) != 0) | apart) - 1
+
     def _rows(self) -> np.ndarray:
         return np.arange(len(self.arrays["records"])) if self.indices is None else self.indices
 
@@ -154,6 +163,8 @@ class Work:
             if len(document) > self.max_length:
                 result.long += 1
                 result.longest = max(result.longest, len(document))
+                if self.too_long == "split":
+                    self._split(record, document, result)
                 if self.too_long != "cut":
                     continue
                 learnt = float(document.weights.sum())
@@ -166,6 +177,17 @@ class Work:
                 result.empty += 1
         return result
 
+    def _split(self, record: Record, document: Document, result: Result) -> None:
+        """A plain text becomes documents of nearly equal length. Of anything else a part would not mean what the whole does."""
+        if reason := _indivisible(record):
+            found = f"{len(document)} tokens; expected at most {self.max_length} (data.max_length)"
+            result.problems.append(f"{found}; {reason}, so it is not split; {ANOTHER_WAY}")
+            return
+        made = _pieces(document, self.max_length)
+        result.split += len(made)
+        result.documents += [piece for piece in made if piece.weights.any()]
+        result.empty += sum(not piece.weights.any() for piece in made)
+
     def _labelled(self, record: Record) -> Result:
         label, wrong = self._index(record.get("label"))
         if wrong:
@@ -173,6 +195,10 @@ class Work:
         limit = self.max_length if self.too_long == "cut" else None
         ids, cut = self.renderer.classifier_ids(record["text"], record.get("text_pair"), limit)
         result = Result(long=int(cut or len(ids) > self.max_length), longest=len(ids))
+        if result.long and self.too_long == "split":
+            return Result(
+                problems=[f"{len(ids)} tokens; a label belongs to the whole text, so it is not split; {ANOTHER_WAY}"]
+            )
         if not result.long or self.too_long == "cut":
             ids_ = np.array(ids, dtype=np.int32)
             result.documents.append(Document(ids_, np.zeros(len(ids), np.float32), label=label))
@@ -190,6 +216,26 @@ class Work:
         return (found if isinstance(label, list) else found[0]), None
 
 
+def _indivisible(record: Record) -> str:
+    """Why a record cannot be split; "" where it can."""
+    if "text" not in record:
+        return "an answer would stand without what it answers"
+    return "its learnt spans would stand without what comes before them" if record.get("spans") is not None else ""
+
+
+def _pieces(document: Document, longest: int) -> list[Document]:
+    """A document in as few parts as `longest` allows, which follow each other. The first token of each is read and not learnt."""
+    parts = -(-len(document) // longest)
+    made = []
+    for number, (ids, weights) in enumerate(
+        zip(np.array_split(document.ids, parts), np.array_split(document.weights, parts), strict=True), 1
+    ):
+        weights = weights.copy()
+        weights[0] = 0.0
+        made.append(Document(ids, weights, document.record, extra={"piece": number}))
+    return made
+
+
 @dataclass
 class Result:
     """What came of one record."""
@@ -197,6 +243,7 @@ class Result:
     documents: list[Document] = field(default_factory=list)
     long: int = 0  # documents over max_length
     longest: int = 0  # tokens of the longest of them
+    split: int = 0  # pieces that texts were split into
     answers_cut: int = 0  # of these, such as lost learnt tokens
     empty: int = 0  # documents without a learnt token
     notes: Counter[str] = field(default_factory=Counter)
@@ -306,8 +353,11 @@ class _Tally:
         if self.too_long == "error":
             self.counts["problems"] += 1
             found, allowed = f"{result.longest} tokens", f"at most {self.max_length} (data.max_length)"
-            self.problems.append(problem(self._where(index), found, allowed, "or `data.too_long: cut` or `drop`"))
+            self.problems.append(problem(self._where(index), found, allowed, ANOTHER_WAY))
         self.counts["cut"] += result.long if self.too_long == "cut" else 0
+        if self.too_long == "split" and result.split:
+            self.counts["split"] += result.long
+            self.counts["pieces"] += result.split
         if self.too_long == "drop":
             self._name("dropped", index, "longer than max_length", result.long)
 
@@ -327,11 +377,13 @@ class _Tally:
             raise DataError(self.problems[:20] + ([f"… and {more} more"] if more > 0 else []))
 
     def facts(self) -> dict[str, Any]:
-        """`dropped`, `no_answer_left`, `answers_cut`: records by name (the first 1,000); `counts` counts all documents."""
+        """`split` texts became `pieces`. `dropped`, `no_answer_left`, `answers_cut`: records by name (the first 1,000); `counts` counts all documents."""
         sources = {str(source): dict(counts) for source, counts in sorted(self.sources.items())}
         counts = {name: self.counts[name] for name in self.named}
         return {
             "cut": self.counts["cut"],
+            "split": self.counts["split"],
+            "pieces": self.counts["pieces"],
             **self.named,
             "counts": counts,
             "notes": dict(self.notes),
@@ -352,7 +404,7 @@ class _Writer:
         streams = ("ids", "run_lengths", "run_weights", "labels")
         self.streams: dict[str, IO[bytes]] = {name: open(folder / name, "wb") for name in streams}  # noqa: SIM115
         self.offsets, self.run_offsets, self.label_offsets = (array.array("q", [0]) for _ in range(3))
-        self.records = array.array("i")
+        self.records, self.pieces = array.array("i"), array.array("i")
         self.supervised = array.array("f")
         self.supervised_tokens = 0
         self.label = "none"
@@ -366,6 +418,7 @@ class _Writer:
         self.offsets.append(self.offsets[-1] + len(weights))
         self.run_offsets.append(self.run_offsets[-1] + len(starts))
         self.records.append(document.record)
+        self.pieces.append(document.extra.get("piece", 0))
         labels = self._labels(document.label)
         self._append("labels", np.array(labels))
         self.label_offsets.append(self.label_offsets[-1] + len(labels))
@@ -398,7 +451,7 @@ class _Writer:
     def __exit__(self, *error: Any) -> None:
         for stream in self.streams.values():
             stream.close()
-        for name in ("offsets", "run_offsets", "label_offsets", "records", "supervised"):
+        for name in ("offsets", "run_offsets", "label_offsets", "records", "pieces", "supervised"):
             (self.folder / name).write_bytes(np.array(getattr(self, name), dtype=FILES[name]).tobytes())
 
 

@@ -24,6 +24,7 @@ NAME = "seektune"
 
 
 SLACK = 1.2  # documents share one attention call while the longest is at most this many times the shortest (and 8 more)
+ASKED = 512  # queries of a document about which a mask is asked
 SHORT = 256  # tokens up to which batched products beat the fused kernel on a CPU
 
 
@@ -148,16 +149,28 @@ def document_mask(
 
 
 def _plain_inside(mask_function: Callable, lengths: tuple[int, ...], device: torch.device) -> bool:
-    """Whether the mask is plain causal, or all ones, within the longest document (the last one: they are sorted)."""
+    """Whether the mask is plain causal, or all ones, within the longest document (the last one: they are sorted).
+
+    Of a long document some queries are asked, each about every key: first and last ones, where a window, a chunk or a
+    prefix shows, and others spread between.
+    """
     longest, end = max(lengths), sum(lengths)
     index = torch.arange(end - longest, end, device=device)
+    asked = index if longest <= ASKED else index[_spread(longest).to(device)]
     zero = torch.zeros((), dtype=torch.long, device=device)
-    grid = mask_function(zero, zero, index[:, None], index[None, :])
+    grid = mask_function(zero, zero, asked[:, None], index[None, :])
     if not isinstance(grid, torch.Tensor):
         return False
-    causal = index[:, None] >= index[None, :]
+    causal = asked[:, None] >= index[None, :]
     grid = grid.expand_as(causal)
     return bool(torch.equal(grid, causal) or grid.all())
+
+
+def _spread(longest: int) -> torch.Tensor:
+    """`ASKED` of so many positions, in order: an eighth at each end, the rest spread evenly."""
+    ends, rest = ASKED // 8, ASKED - ASKED // 4
+    between = torch.linspace(ends, longest - ends - 1, rest).long()
+    return torch.cat([torch.arange(ends), between, torch.arange(longest - ends, longest)])
 
 
 def document_attention(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Batch, Document
 from ..data import pack
 from . import attention, blueprint, forward, heads, streaming
+from .kernels import cross_entropy
 from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
@@ -266,15 +267,29 @@ class Footprint:
         return len(self.by_layer)
 
 
-def logits_bytes(model: Any, learnt: int) -> int:
-    """Bytes of the logits of so many learnt tokens while their loss is differentiated; 0 of a classifier."""
+@dataclass(frozen=True)
+class Logits:
+    """Bytes of the logits of a learnt token while its loss is differentiated, and of how many tokens they are there at once."""
+
+    each: int = 0
+    rows: int | None = None  # None: of all
+
+    def held(self, learnt: float) -> float:
+        return self.each * (learnt if self.rows is None else min(learnt, self.rows))
+
+
+def logits_of(model: Any) -> Logits:
+    """Of a classifier none; behind a plain head those of a chunk (kernels/cross_entropy.py). A drawn head passes for plain."""
+    from torch import nn
+
     head = heads.base_of(model).get_output_embeddings()
-    return 4 * LOGITS_LIVE * learnt * head.weight.shape[0] if head is not None else 0
-
-
-def logits_held(each: int, learnt: float) -> float:
-    """Bytes of logits that are there at once, of so many learnt tokens at `each` bytes (`logits_bytes`): all of them."""
-    return each * learnt
+    if head is None:
+        return Logits()
+    vocabulary = head.weight.shape[0]
+    plain = isinstance(head, nn.Linear) if head.weight.is_meta else heads.tail_of(model) is not None
+    if plain:
+        return Logits(cross_entropy.live_bytes(vocabulary, 1), cross_entropy.rows_of_chunk(vocabulary))
+    return Logits(4 * LOGITS_LIVE * vocabulary)
 
 
 def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) -> Footprint:
@@ -294,7 +309,7 @@ def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) 
         _without_checkpointing(model),
         streaming.measured(model),
     ):
-        one, two, three = (_kept(model, precision, length * times).of(stands_for) for times in (1, 2, 3))
+        one, two, three = (_kept(model, precision, length * times, packed).of(stands_for) for times in (1, 2, 3))
     # bytes = constant + token · n + pair · n²: the second difference is 2 L² pair, the first L token + 3 L² pair
     quadratic = [
         max(0.0, (c - 2 * b + a) / (2 * length**2))
@@ -341,8 +356,8 @@ class Kept:
         return Kept(total, layers, [self.borders[index] for index in stands_for], asked, asked_by)
 
 
-def _kept(model: Any, precision: Any, length: int) -> Kept:
-    """Of one document of random tokens, packed (a row by itself), without the head."""
+def _kept(model: Any, precision: Any, length: int, packed: bool) -> Kept:
+    """Of one document of random tokens, a row by itself, without the head."""
     import torch
 
     own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())} | streaming.storages(model)
@@ -366,7 +381,7 @@ def _kept(model: Any, precision: Any, length: int) -> Kept:
         found.layers[-1] += found.total
         found.asked_by[-1] += made.total
 
-    batch, made = _random_row(model, length), _counting()
+    batch, made = _random_row(model, length, packed), _counting()
     made.seen |= dict.fromkeys(own)
     handles = [layer.register_forward_pre_hook(enter, with_kwargs=True) for layer in blocks(model)[1]]
     handles += [layer.register_forward_hook(leave) for layer in blocks(model)[1]]
@@ -402,13 +417,13 @@ def _counting() -> Any:
     return Counting()
 
 
-def _random_row(model: Any, length: int) -> Batch:
+def _random_row(model: Any, length: int, packed: bool) -> Batch:
     import numpy as np
 
     rows = heads.embedding_rows(model)
     ids = np.random.default_rng(length).integers(min(10, rows // 2), rows, length).astype(np.int32)
     document = Document(ids, np.zeros(length, np.float32))
-    return pack.collate([document], packed=False, device=next(model.parameters()).device)
+    return pack.collate([document], packed=packed, device=next(model.parameters()).device)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ gradients that the module gives by itself, so no list of architectures is kept; 
 from __future__ import annotations
 
 import contextlib
+import copy
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from .kernels.int8 import Int8Linear
 from .kernels.lora import Update, lora_linear
 from .kernels.mlp import Act, gated, lora_mlp
 from .kernels.norm import rms_norm
+from .streaming import travels
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # relative, of output and gradient
 TOKENS = 5  # of a trial
@@ -27,13 +29,14 @@ def fuse(model: torch.nn.Module) -> dict[str, int]:
     """How many modules of which class took a piece. Safe to call again. The model's mode and random state stay."""
     taken: Counter[str] = Counter()
     verdicts: dict[Any, bool] = {}
+    device = next((p.device for p in model.parameters() if not travels(p)), torch.device("cpu"))
     for module in model.modules():
         piece = _piece_for(module)
         if piece is None or "forward" in vars(module):
             continue
         key = (type(module), piece, _shapes(module))
         if key not in verdicts:
-            verdicts[key] = _same(module, piece)
+            verdicts[key] = _same(_filled(module, device), piece)
         if verdicts[key]:
             module.forward = types.MethodType(piece, module)
             taken[type(module).__name__] += 1
@@ -112,9 +115,22 @@ def _act(module: Any) -> Act | None:
 # The trial
 
 
+def _filled(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """The module, or of one whose weights come and go a copy with random ones: between visits they are not there."""
+    away = [p for p in module.parameters() if travels(p)]
+    if not away:
+        return module
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.empty(p.shape, dtype=p.dtype).uniform_(-1, 1, generator=generator).to(device) for p in away]
+    stand_ins = [torch.nn.Parameter(value * p.shape[-1] ** -0.5, False) for p, value in zip(away, made, strict=True)]
+    return copy.deepcopy(module, {id(p): new for p, new in zip(away, stand_ins, strict=True)})
+
+
 def _same(module: Any, piece: Callable[..., torch.Tensor]) -> bool:
-    """Whether the piece gives what the module gives, forward and backward."""
+    """Whether the piece gives what the module gives, forward and backward; a drawn module (blueprint.py) is taken at its word."""
     parameter = next(module.parameters())
+    if parameter.is_meta:
+        return True
     width = module.in_features if hasattr(module, "in_features") else _width(module)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, TOKENS, width, generator=generator).to(parameter.device, _dtype(module))

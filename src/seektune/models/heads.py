@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, problem
-from . import attention
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -131,6 +130,8 @@ def _active(head: Any) -> Any:
 
 def _proved(base: Any, head: Any) -> Tail | None:
     import torch
+
+    from . import attention
 
     if type(head) is not torch.nn.Linear:
         return None

@@ -17,10 +17,7 @@ from . import attention, forward
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}  # of the largest logit
 LENGTHS = (3, 17, 9, 17, 40)
 TRIALS = 5  # in 16 bit, where a router may choose another expert by rounding alone, in few places and not every time
-TREES = (
-    (19, (3, 11, 12)),
-    (33, (1, 7, 24)),
-)  # (prefix, branches) of the units that show whether prefixes may be shared
+TREES = ((5, (3, 9, 12)), (27, (3, 11, 12)), (33, (1, 7, 24)))  # (prefix, branches) of units; the first is not shared
 MECHANISMS = {  # config keys whose reach depends on the row: a short probe cannot prove them
     "index_topk": "its sparse index chooses among all tokens of a row",
     "compress_rates": "its compressor mixes neighbouring documents",
@@ -193,6 +190,7 @@ def _trees_apart(model: torch.nn.Module, units: list[Document]) -> torch.Tensor:
     """(tokens,) difference between documents that share prefixes and each alone."""
     device = next(model.parameters()).device
     batch = collate(units, share=len(TREES[0][1]), device=device)
+    assert len(batch.documents) > sum(len(tree.branches) for tree in batch.trees) > len(TREES[0][1])
     together = forward.run(forward.backbone(model), batch)[0][0]
     parts = [together[torch.from_numpy(place).to(device)] for place in trees.places(batch.lengths, batch.trees)]
     return _spread([_alone(model, document) for document in batch.documents], parts)

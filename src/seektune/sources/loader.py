@@ -18,8 +18,8 @@ class Loader:
     shuffle: bool = option(True, "a new order each epoch; false keeps the order of the files", probe=Probe(False))
 
     def open(self, documents: Sequence[Document], *, batch_size: int, unit: int, seed: int) -> None:
-        """`batch_size` counts records; the documents of one record stay together. Raises ValueError where there are none."""
-        known = getattr(documents, "records", None)
+        """`batch_size` counts records; the documents of one record stay together, pieces of a split text do not. Raises ValueError where there are none."""
+        known = getattr(documents, "units", None)
         owners = np.asarray([d.record for d in documents] if known is None else known)
         if len(owners) == 0:
             raise ValueError("no documents to train on")

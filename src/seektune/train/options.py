@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..contracts import Probe, above, at_least, option
+from ..errors import RecipeError, problem
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,16 @@ class Train:
     packing: bool = option(
         True, "documents end to end in one row where the model keeps them apart", probe=Probe(False, "calls")
     )
-    activation_checkpointing: bool | Literal["auto"] = option(
-        "auto", "recompute activations in backward: less memory, a third more time", probe=Probe(True, "memory")
+    activation_checkpointing: bool | int | Literal["auto"] = option(
+        "auto",
+        "layers that recompute their activations in backward, from the lowest: true for all, a number, or as many as needed",
+        probe=Probe(True, "memory"),
+        check=at_least(0),
+    )
+    activation_offload: bool = option(
+        False,
+        "what recomputing layers keep lies in the host's memory on a GPU, in a temporary file on a CPU",
+        probe=Probe(True, "memory", given={"train.activation_checkpointing": True}),
     )
     stream: bool = option(
         False,
@@ -70,3 +79,8 @@ class Train:
         probe=Probe(1, "stop", scenario="non_finite"),
         check=at_least(1),
     )
+
+    def __post_init__(self) -> None:
+        if self.activation_offload and self.activation_checkpointing in (False, 0):
+            found = "true, but no layer recomputes its activations"
+            raise RecipeError(problem("train.activation_offload", found, fix="leave activation_checkpointing at auto"))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from ..data import pack
 from ..errors import RunFailedError, StoppedError, problem
 from ..run import Run
 from . import checkpoint
+from .ahead import Ahead, Read, moved, pinned
 from .options import Train
 from .precision import Precision
 from .prefix_cache import PrefixCache
@@ -54,6 +55,7 @@ class Tally:
     best_step: int | None = None
     best_loss: float | None = None
     seconds: float = 0.0
+    waiting: float = 0.0  # of these, seconds spent waiting for data
 
 
 @dataclass
@@ -92,6 +94,8 @@ class Trainer:
     _saved: int = -1  # step of the last checkpoint
     _rates: list[float] = field(default_factory=list)  # peak learning rate of each parameter group
     _last_scale: float = 1.0
+    _read: Read | None = None  # the batch of this step, with what was prepared of it
+    _position: dict[str, Any] | None = None  # of the source, behind the batch that was trained last
 
     # ---- the life of a run ----
 
@@ -102,11 +106,13 @@ class Trainer:
         previous = self._catch_signals()
         try:
             self._open_prefix()
-            for batch in self.source if not self._over else ():
-                self._one(batch)
-                if self._over:
-                    break
-            self._finish()
+            self._position = self.source.state_dict()
+            with Ahead(self.source, self._prepare) as reads:
+                for read in reads if not self._over else ():
+                    self._one(read)
+                    if self._over:
+                        break
+                self._finish()
         except Exception as error:
             if reason := files.refused_by_disk(error):
                 raise cannot_write(self.run, reason) from error
@@ -149,22 +155,27 @@ class Trainer:
         facts = checkpoint.load(path, self.model, self.optimizer)
         self.source.load_state_dict(facts["source"])
         self.precision.load_state_dict(facts["scale"])
+        if halved := facts.get("records"):  # where memory did not suffice
+            self.layout.records = min(halved, self.layout.records or halved)
         self.tally = Tally(**facts["tally"])
         self._saved = self.tally.step
         checkpoint.rotate(path.parent, self.options.keep, self.tally.best_step)  # a kill may have come before that
         self.run.truncate_after(self.tally.step)
         self._tell("resume", checkpoint=path.name)
 
-    def _one(self, batch: Batch) -> None:
-        started = time.perf_counter()
+    def _one(self, read: Read) -> None:
+        started, batch = time.perf_counter() - read.waited, read.batch
+        self._read = read
         result = self._step(batch)
+        self._read, self._position = None, read.state
         self.tally.step += 1
         tokens = batch.tokens
         self.tally.tokens += tokens
         self.tally.supervised_tokens += sum(int((d.weights != 0).sum()) for d in batch.documents)
         seconds = time.perf_counter() - started
         self.tally.seconds += seconds
-        self._log(result, tokens / seconds)
+        self.tally.waiting += read.waited
+        self._log(result, tokens / seconds, read.waited)
         self._pass_on_news()
         if not result.finite:
             self._non_finite(result, batch)
@@ -210,7 +221,7 @@ class Trainer:
             annotate(self.model, fresh)
         scale = self._scale(batch)
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
-        for micro in self._cut(fresh.documents):
+        for micro in self._micros(batch, fresh.documents):
             if self.prefix is not None:
                 self.prefix.attach(self.model, micro)
             with self.precision.autocast():
@@ -247,21 +258,42 @@ class Trainer:
         self._last_scale = 2.0 ** -round(math.log2(max(learnt, 1.0)))
         return self._last_scale
 
-    def _cut(self, documents: Sequence[Document], at_once: int | None = None) -> list[Batch]:
-        """`at_once`: units to a batch where micro-batches are the layers' business."""
-        return self._in_pieces(documents, at_once, None) if self.layout.whole else self._micro(documents)
+    def _prepare(self, batch: Batch) -> tuple[Layout, list[Batch]] | None:
+        """Ahead of the step, in another thread: its micro-batches, and how they were cut. An `annotate` has to come before."""
+        if getattr(self.objective, "annotate", None):
+            return None
+        layout = replace(self.layout)
+        micros = self._cut(batch.documents, layout=layout)
+        return layout, [pinned(micro) for micro in micros] if self.device.type == "cuda" else micros
 
-    def _micro(self, documents: Sequence[Document]) -> list[Batch]:
-        layout = self.layout
-        return self._in_pieces(documents, layout.records, None if layout.records else layout.tokens)
+    def _micros(self, batch: Batch, documents: Sequence[Document]) -> Iterator[Batch]:
+        """On the device, one after the other. What was cut ahead serves if the cut is still the same."""
+        prepared = self._read.prepared if self._read is not None and self._read.batch is batch else None
+        if prepared is None or prepared[0] != self.layout:
+            prepared = self.layout, self._cut(documents)
+        return (moved(micro, self.device) for micro in prepared[1])
 
-    def _in_pieces(self, documents: Sequence[Document], records: int | None, tokens: int | None) -> list[Batch]:
-        return pack.cut(documents, unit=self.objective.unit, records=records, tokens=tokens, rows=self.layout.rows,
-                        pad_id=self.layout.pad_id, device=self.device, share=self.layout.share)  # fmt: skip
+    def _cut(
+        self, documents: Sequence[Document], at_once: int | None = None, layout: Layout | None = None
+    ) -> list[Batch]:
+        """On the CPU. `at_once`: units to a batch where micro-batches are the layers' business."""
+        layout = layout or self.layout
+        return self._in_pieces(documents, layout, at_once, None) if layout.whole else self._micro(documents, layout)
+
+    def _micro(self, documents: Sequence[Document], layout: Layout) -> list[Batch]:
+        return self._in_pieces(documents, layout, layout.records, None if layout.records else layout.tokens)
+
+    def _in_pieces(
+        self, documents: Sequence[Document], layout: Layout, records: int | None, tokens: int | None
+    ) -> list[Batch]:
+        return pack.cut(documents, unit=self.objective.unit, records=records, tokens=tokens, rows=layout.rows,
+                        pad_id=layout.pad_id, share=layout.share)  # fmt: skip
 
     def _smaller(self, batch: Batch) -> bool:
         """Halve the micro-batch after an out-of-memory; False where it already is one unit."""
-        largest = max(len(micro.documents) for micro in self._micro(batch.documents)) // self.objective.unit
+        largest = (
+            max(len(micro.documents) for micro in self._micro(batch.documents, self.layout)) // self.objective.unit
+        )
         self.optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -308,7 +340,7 @@ class Trainer:
         self.model.eval()
         total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
         with torch.no_grad(), self.precision.autocast():
-            for micro in self._cut(self.valid, self.options.batch_size):
+            for micro in (moved(micro, self.device) for micro in self._cut(self.valid, self.options.batch_size)):
                 loss: Loss = self.objective.loss(self.model, micro)
                 total, weight = total + float(loss.total), weight + loss.weight
                 for name, (value, count) in loss.metrics.items():
@@ -342,7 +374,8 @@ class Trainer:
         folder = self.run.path / "checkpoints"
         facts = {
             "step": self.tally.step,
-            "source": self.source.state_dict(),
+            "source": self.source.state_dict() if self._position is None else self._position,
+            "records": self.layout.records,
             "scale": self.precision.state_dict(),
             "tally": vars(self.tally),
             "threads": torch.get_num_threads(),
@@ -353,14 +386,14 @@ class Trainer:
         self._saved = self.tally.step
         self._tell("checkpoint", path=path.name)
 
-    def _log(self, result: StepResult, tokens_per_second: float) -> None:
+    def _log(self, result: StepResult, tokens_per_second: float, waiting: float) -> None:
         step = self.tally.step
         if result.finite:
             self.tally.skipped_in_a_row = 0
         line = {"step": step, "progress": step / self.total_steps, "tokens": self.tally.tokens,
                 "supervised_tokens": self.tally.supervised_tokens, "split": "train", "loss": result.loss, **result.metrics,
                 "learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": result.grad_norm,
-                "tokens_per_second": tokens_per_second, "time": time.time()}  # fmt: skip
+                "tokens_per_second": tokens_per_second, "waiting": waiting, "time": time.time()}  # fmt: skip
         self.run.append(line)
         self._tell("step", store=False, **line)
 

@@ -1,0 +1,108 @@
+"""The tables of docs/performance.md are those of docs/figures, and say what the figures say."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+import tables
+
+
+def contender(speed, memory):
+    return {"tokens": 100, "tokens_per_second": speed, "best_tokens_per_second": speed, "learnt_tokens_per_second": speed / 2,
+            "tokens_per_processor_second": speed / 2, "floor_tokens_per_second": 200.0, "share_of_floor": speed / 200,
+            "best_share_of_floor": speed / 200, "processor_share_of_floor": speed / 200, "peak_memory_bytes": memory << 20,
+            "steps": 3, "loss": 1.5, "seconds": [1.0], "processor_seconds": [2.0]}  # fmt: skip
+
+
+def ratio(speed, memory, who=None):
+    keys = ("tokens_per_second", "best_tokens_per_second", "tokens_per_processor_second")
+    return dict.fromkeys(keys, speed) | {"peak_memory_bytes": memory} | ({"who": who} if who else {})
+
+
+WHO = dict.fromkeys(ratio(1, 1), "trl packing")
+TABLE = {
+    "shape": "tiny", "model": "a model", "tuner": "LoRA rank 16", "task": "lm", "precision": "float32", "batch_size": 8,
+    "rounds": 3, "same_environment": False, "failed": {"trl padded": "no room"},
+    "records": {"source": "alpaca-like", "count": 9, "tokens": 1000, "longest": 99, "packed_length": 1234},
+    "floor": {"frozen": 2e9, "other": 1e9, "rates": {"float32": 1e11, "bfloat16": 2e11, "int8": 4e11}},
+    "contenders": {"seektune": contender(120.0, 500), "trl packing": contender(40.0, 1000)},
+    "ratios": {"trl packing": ratio(3.0, 0.5), "best peer": ratio(3.0, 0.5, WHO)},
+}  # fmt: skip
+FACTS = {
+    "command": "python bench/step.py --shape tiny", "date": "2026-01-02", "tables": [TABLE],
+    "machine": {"cpu": "A CPU", "threads": 2, "load": 0.5, "versions": {"torch": "2.13.0"}},
+}  # fmt: skip
+
+
+def test_the_page_shows_the_figures_that_are_kept() -> None:
+    page = tables.PAGE.read_text(encoding="utf-8")
+    assert page == tables.filled(page), "python bench/tables.py"
+    shown = tables.BLOCK.findall(page)
+    kept = {path.stem.removeprefix("step-") for path in tables.FIGURES.glob("step-*.json")}
+    assert kept <= {name for _, name, _ in shown}, "a file that no page shows"
+
+
+def test_a_figure_that_changes_makes_the_page_stale(tmp_path: Path) -> None:
+    path = tmp_path / "step-tiny.json"
+    path.write_text(json.dumps(FACTS))
+    page = tables.filled(
+        "a\n<!-- steps tiny -->\nof yesterday\n<!-- /steps -->\nb\n<!-- steps all -->\n<!-- /steps -->\n", tmp_path
+    )
+    assert "yesterday" not in page
+    assert tables.filled(page, tmp_path) == page
+    changed = copy.deepcopy(FACTS)
+    changed["tables"][0]["contenders"]["seektune"]["tokens_per_second"] = 121.0
+    path.write_text(json.dumps(changed))
+    assert tables.filled(page, tmp_path) != page
+
+
+def test_a_table_tells_what_has_to_be_known(tmp_path: Path) -> None:
+    (tmp_path / "step-tiny.json").write_text(json.dumps(FACTS))
+    text = tables.steps("tiny", tmp_path)
+    for fact in ("`python bench/step.py --shape tiny`", "2026-01-02", "2 threads of A CPU", "torch 2.13.0", "3.0 MFLOP a token",
+                 "100 in fp32, 200 in bf16, 400 in int8", "### tiny, LoRA rank 16, float32, alpaca-like"):  # fmt: skip
+        assert fact in text
+    assert "| seektune | 120 | 120 | 60 | 60 | 200 | 60% | 60% | 500 MiB | 3 | 1.500 |  |  |" in text
+    assert "| trl packing | 40 | 40 | 20 | 20 | 200 | 20% | 20% | 1,000 MiB | 3 | 1.500 | 3.00 × | 0.50 × |" in text
+    assert "| trl padded | did not run: no room |" in text
+    assert "3.00 × by the medians (trl packing)" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {tables.HEAD.count("|")}
+
+
+def test_the_overview_has_a_row_for_each_of_ours(tmp_path: Path) -> None:
+    assert "Not measured yet" in tables.overview(tmp_path)
+    facts = copy.deepcopy(FACTS)
+    facts["tables"][0]["contenders"]["seektune int8"] = contender(160.0, 300)
+    facts["tables"][0]["ratios_int8"] = {"best peer": ratio(4.0, 0.3, WHO)}
+    (tmp_path / "step-tiny.json").write_text(json.dumps(facts))
+    first, second = tables.overview(tmp_path).splitlines()[2:]
+    assert "| seektune | 120 | trl packing | 40 | 3.00 × | 3.00 × | 0.50 × | 60% |" in first
+    assert "| seektune int8 | 160 | trl packing | 40 | 4.00 × | 4.00 × | 0.30 × | 80% |" in second
+
+
+def test_a_busy_machine_is_said(tmp_path: Path) -> None:
+    busy = FACTS | {"machine": FACTS["machine"] | {"load": 9.0}}
+    (tmp_path / "step-tiny.json").write_text(json.dumps(busy))
+    assert "The machine was busy** (load 9)" in tables.steps("tiny", tmp_path)
+    (tmp_path / "step-tiny.json").write_text(json.dumps(FACTS))
+    assert "busy" not in tables.steps("tiny", tmp_path)
+
+
+def test_missing_figures_are_said(tmp_path: Path) -> None:
+    assert tables.steps("tiny", tmp_path) == tables.MISSING.format(name="tiny")
+
+
+@pytest.mark.parametrize("path", sorted(tables.FIGURES.glob("step-*.json")), ids=lambda path: path.stem)
+def test_figures_are_whole(path: Path) -> None:
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    assert facts["command"].startswith("python bench/step.py ")
+    for table in facts["tables"]:
+        assert table["failed"] == {}
+        assert len(table["contenders"]) >= 3
+        assert all(one["tokens"] == table["records"]["tokens"] for one in table["contenders"].values())

@@ -54,5 +54,5 @@ def test_where_no_speed_is_known_no_time_is_told(found):
 
 
 def test_this_machine_has_the_speeds_of_its_calibration():
-    machine = pace.measured(devices.Device(plan.HERE, 1, kind="cpu"), Speed(2e11, 3e11, 1e10, 0.0))
+    machine = pace.measured(devices.Device(plan.HERE, 1, kind="cpu"), Speed(2e11, 3e11, 0.0, 1e10))
     assert (machine.speed("float32"), machine.speed("bfloat16"), machine.bandwidth) == (2e11, 3e11, 1e10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import make_dataclass, replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -24,21 +24,6 @@ def setup():
     found = plan_of(model, tokens_of(lengths_of(64)), batch_size=8).setup
     needs = plan.needs_of(model, "bfloat16", True, "cuda")
     return replace(found, needs=replace(needs, process_bytes=0))
-
-
-@pytest.fixture
-def knowing(monkeypatch):
-    """A recipe that has the options `model.base` and `train.stream`."""
-
-    def know(base=True, stream=True):
-        if base:
-            monkeypatch.setattr(
-                load, "Model", make_dataclass("Model", [("base", str, "float")], bases=(load.Model,), frozen=True)
-            )
-        if stream:
-            monkeypatch.setattr(options, "Train", make_dataclass("Train", [("stream", bool, False)], bases=(options.Train,), frozen=True))  # fmt: skip
-
-    return know
 
 
 def keys(settings):
@@ -62,7 +47,10 @@ def test_streaming_holds_two_layers_and_what_goes_between_all(setup):
     whole = replace(setup, needs=needs, checkpointing=True)
     micro = whole.largest()[0]
     most = max(sum(sum(m.lengths) for m in step) for step in whole.draws())
-    assert whole.block_inputs(micro) == int(needs.footprint.border * (most - sum(micro.lengths)))
+    each = needs.footprint.border / 3  # of a layer's input, per token
+    assert whole.block_inputs(micro) == int(plan.STREAMED_INPUTS * each * (most - sum(micro.lengths)))
+    on_cpu = replace(whole, needs=replace(needs, on_cpu=True))
+    assert on_cpu.block_inputs(micro) == int(3 * each * (most - sum(micro.lengths)))
     assert setup.block_inputs(micro) == 0
 
 
@@ -87,26 +75,23 @@ def test_sharding_spreads_the_weights_and_gathers_two_layers(setup):
     )
 
 
-def test_only_what_the_recipe_knows_is_proposed(setup, knowing):
-    limit = setup.peak() // 2
-    assert keys(proposals.smaller(setup, limit)) <= {
-        "train.microbatch",
-        "train.activation_checkpointing",
-        "data.max_length",
-    }
-    knowing()
-    assert {"model.base", "train.stream"} <= {key for way in proposals.ways(setup) for key in way.changes}
-
-
-def test_options_enter_as_soon_as_the_recipe_has_them(setup, knowing):
-    knowing(stream=False)
+def test_what_excludes_each_other_is_not_proposed_together(setup):
     ways = [way.changes for way in proposals.ways(setup)]
-    assert {"model.base": "int8"} in ways
-    assert not any("train.stream" in changes for changes in ways)
+    assert {"model.base": "int8_weights"} in ways  # a GPU multiplies no int8 here
+    assert {"train.stream": True} in ways
+    assert not any({"model.base", "train.stream"} <= changes.keys() for changes in ways)
+    on_cpu = replace(setup, needs=replace(setup.needs, on_cpu=True))
+    assert {"model.base": "int8"} in [way.changes for way in proposals.ways(on_cpu)]
 
 
-def test_a_full_tuning_has_nothing_frozen_to_hold_otherwise(knowing):
-    knowing()
+@pytest.mark.parametrize("way", ["model.base", "train.stream"])
+def test_what_is_proposed_is_a_setting_of_the_recipe(setup, way):
+    known = {f"model.{f.name}" for f in fields(load.Model)} | {f"train.{f.name}" for f in fields(options.Train)}
+    assert way in keys_of_ways(setup)
+    assert keys_of_ways(setup) <= known
+
+
+def test_a_full_tuning_has_nothing_frozen_to_hold_otherwise():
     full = plan_of(model_of(tuner=Full()), tokens_of(lengths_of(16))).setup
     assert keys_of_ways(full) == {"train.activation_checkpointing"}
 
@@ -116,8 +101,7 @@ def keys_of_ways(setup):
 
 
 @pytest.mark.parametrize("share", [0.95, 0.8, 0.6, 0.4])
-def test_what_is_proposed_fits_and_no_change_is_idle(setup, share, knowing):
-    knowing()
+def test_what_is_proposed_fits_and_no_change_is_idle(setup, share):
     limit = share * setup.peak()
     found = proposals.smaller(setup, limit)
     assert all(s.peak_bytes <= limit for s in found)

@@ -22,12 +22,14 @@ from .data.prepare import prepare as prepare_data
 from .devices import Device
 from .errors import InputError
 from .models import adapters, blueprint, forward, fuse, heads, isolation, load
+from .train import prefix_cache
 from .train.precision import prepare_dtypes
 from .train.trainer import Layout
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
+UNDECIDED = prefix_cache.Decision("decided when the model is open")
 SMALL = 1 << 30  # bytes on disk up to which a model is opened as fast as it is drawn
 
 
@@ -67,6 +69,7 @@ class Draft:
     machine: Device
     count: int = 1
     closed: str = ""
+    prefix: prefix_cache.Decision = UNDECIDED
 
 
 def read(recipe: Recipe, decided: dict[str, Any] | None = None, machine: Device | None = None) -> Reading:

@@ -303,8 +303,8 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
     there = next(model.parameters()).device.type
     kind = kind or ("cpu" if there == "meta" else there)
     key = (precision, packed, weights.trained, kind)
+    arithmetic = Precision(precision, "cpu" if there == "meta" else there)
     if key not in known:
-        arithmetic = Precision(precision, "cpu" if there == "meta" else there)
         known[key] = cost.footprint_of(model, arithmetic, packed, fused=kind != "cpu")
     held = sum(p.numel() * p.element_size() for p in model.parameters() if not (p.is_meta or streaming.travels(p)))
     on_cpu = kind == "cpu"
@@ -312,7 +312,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         weights,
         known[key],
         cost.work_of(model),
-        cost.logits_of(model),
+        cost.logits_of(model, arithmetic),
         cost.stored_bytes(model),
         adapters.attached(model),
         process_bytes=max(0, rss() - held) + LIBRARIES * (there == "meta") if on_cpu else CONTEXT * (there != kind),

@@ -1,6 +1,6 @@
 """What would fit where a run does not: changes of the recipe, each with the memory that it needs and the speed that it loses.
 
-A way is a pure function of a plan's setup. Options that this version of the recipe does not have are never proposed.
+A way is a pure function of a plan's setup.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _less(one: Setting, other: Setting) -> bool:
 def ways(setup: Setup) -> Iterator[Way]:
     """Every combination of what may be switched on, the simplest first; micro-batches are halved in each."""
     plain = Way({}, setup)
-    for base in (plain, *_int8(plain), *_streamed(plain), *(w for one in _int8(plain) for w in _streamed(one))):
+    for base in (plain, *_int8(plain), *_streamed(plain)):  # int8 and streaming exclude each other
         yield base
         yield from _checkpointed(base)
 
@@ -101,25 +101,18 @@ def recomputing(setup: Setup) -> float:
 
 def _int8(way: Way) -> Iterator[Way]:
     needs = way.setup.needs
-    if knows("model", "base") and needs.weights.linear_bytes > needs.weights.linear and not needs.streamed:
+    if needs.weights.linear_bytes > needs.weights.linear and not needs.streamed:
         changed = dataclasses.replace(way.setup, needs=in_int8(needs))
-        yield Way(way.changes | {"model.base": "int8"}, changed, way.slowdown * (1 + INT8_COST))
+        named = "int8" if needs.on_cpu else "int8_weights"
+        yield Way(way.changes | {"model.base": named}, changed, way.slowdown * (1 + INT8_COST))
 
 
 def _streamed(way: Way) -> Iterator[Way]:
     setup, needs = way.setup, way.setup.needs
-    if knows("train", "stream") and needs.adapter and not needs.streamed and needs.weights.layer_bytes:
+    if needs.adapter and not needs.streamed and needs.weights.layer_bytes:
         changed = dataclasses.replace(setup, needs=streamed(needs), checkpointing=True)
         slowdown = recomputing(setup) * stream_slowdown(setup)
         yield Way(way.changes | {"train.stream": True}, changed, way.slowdown * slowdown)
-
-
-def knows(section: str, option: str) -> bool:
-    """Whether the recipe of this version has an option."""
-    from .models.load import Model
-    from .train.options import Train
-
-    return option in {field.name for field in dataclasses.fields({"model": Model, "train": Train}[section])}
 
 
 def in_int8(needs: Needs) -> Needs:

@@ -48,7 +48,7 @@ def facts(model, precision: str, rows: str) -> tuple:
         cost.weights_of(model, precision),
         cost.work_of(model),
         cost.footprint_of(model, Precision(precision, "cpu"), rows == "packed"),
-        cost.logits_of(model).held(7),
+        cost.logits_of(model, Precision(precision, "cpu")).held(7),
         cost.stored_bytes(model),
         adapters.attached(model),
         {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad},

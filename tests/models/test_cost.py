@@ -163,7 +163,7 @@ def measured_and_predicted(model, architecture, precision, lengths, packed, chec
         total.backward()
 
     step()  # gradients exist from here on: they are no activations
-    logits = cost.logits_of(model).held(int(row.weights.count_nonzero()))
+    logits = cost.logits_of(model, arithmetic).held(int(row.weights.count_nonzero()))
     casts = weights.cast_bytes
     at_once = max(
         logits + casts,

@@ -83,7 +83,7 @@ def test_the_chosen_attention_gives_what_the_model_gave_before(architecture):
 
 def test_a_leak_is_seen_by_the_probe(monkeypatch):
     monkeypatch.setattr(attention.Groups, "of", classmethod(lambda cls, lengths, device: None))
-    monkeypatch.setattr(attention, "_plain_inside", lambda *a: True)
+    monkeypatch.setattr(attention, "plain_inside", lambda *a: True)
     model = tiny("llama")
     verdict = isolation.isolate(model)
     assert verdict.rows == "padded"

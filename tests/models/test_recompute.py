@@ -245,7 +245,7 @@ def masks(longest):
 @pytest.mark.parametrize("longest", [40, attention.ASKED, attention.ASKED + 1, 6000])
 def test_masks_that_are_more_than_causal_are_seen_whatever_the_length(longest):
     for function, plain in masks(longest):
-        assert attention._plain_inside(function, (3, longest), torch.device("cpu")) is plain
+        assert attention.plain_inside(function, (3, longest), torch.device("cpu")) is plain
 
 
 def test_the_look_at_the_mask_of_a_long_document_stays_small():
@@ -255,5 +255,5 @@ def test_the_look_at_the_mask_of_a_long_document_stays_small():
         asked.append(query.numel() * key.numel())
         return key <= query
 
-    assert attention._plain_inside(causal, (100_000,), torch.device("cpu"))
+    assert attention.plain_inside(causal, (100_000,), torch.device("cpu"))
     assert max(asked) <= attention.ASKED * 100_000

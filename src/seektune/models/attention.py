@@ -138,7 +138,7 @@ def document_mask(
     if current.lengths is None or current.segments is None or kv_length != current.segments.shape[-1]:
         return sdpa_mask(**arguments)
     inside = current.lengths if current.trees is None else (current.trees.longest,)
-    if not rest.get("use_vmap") and _plain_inside(mask_function, inside, current.segments.device):
+    if not rest.get("use_vmap") and plain_inside(mask_function, inside, current.segments.device):
         return None
     arguments |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
     if current.trees is not None:
@@ -148,7 +148,7 @@ def document_mask(
     return same if dense is None else dense & same
 
 
-def _plain_inside(mask_function: Callable, lengths: tuple[int, ...], device: torch.device) -> bool:
+def plain_inside(mask_function: Callable, lengths: tuple[int, ...], device: torch.device) -> bool:
     """Whether the mask is plain causal, or all ones, within the longest document (the last one: they are sorted).
 
     Of a long document some queries are asked, each about every key: first and last ones, where a window, a chunk or a

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 
+PLAIN_INSIDE = attention.plain_inside
+
+
 def has_weights(folder: Path) -> bool:
     """Whether a model's folder holds weights, of whatever format; a missing or broken shard is told when they are opened."""
     base = _base_folder(folder)
@@ -105,12 +108,13 @@ def as_if_there(model: Any, device: str) -> Iterator[None]:
     places = [place for module in model.modules() for place in (module._parameters, module._buffers)]
     held = [(place, dict(place)) for place in places if not isinstance(mode, contextlib.nullcontext)]
     asks_values, masking_utils.find_packed_sequence_indices = masking_utils.find_packed_sequence_indices, _one_document
+    tries, attention.plain_inside = attention.plain_inside, _with_numbers
     try:
         with mode:
             _replace(held, mode, torch.device(device))
             yield
     finally:
-        masking_utils.find_packed_sequence_indices = asks_values
+        masking_utils.find_packed_sequence_indices, attention.plain_inside = asks_values, tries
         for place, tensors in held:
             place.update(tensors)
 
@@ -160,6 +164,15 @@ def _layer_kinds(model: Any) -> list[tuple[Any, ...]]:
 
 def _one_document(position_ids: Any) -> None:
     """What transformers' function of this use finds in a row of one document; a tensor without values cannot be asked."""
+
+
+def _with_numbers(mask_function: Any, lengths: tuple[int, ...], device: Any) -> bool:
+    """`attention.plain_inside` on real positions: a mask that is written as a function of them can be tried anywhere."""
+    import torch
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+    with unset_fake_temporarily():
+        return PLAIN_INSIDE(mask_function, lengths, torch.device("cpu"))
 
 
 def _replace(held: list[tuple[dict[str, Any], dict[str, Any]]], mode: Any, device: torch.device) -> None:

@@ -278,15 +278,19 @@ class Logits:
         return self.each * (learnt if self.rows is None else min(learnt, self.rows))
 
 
-def logits_of(model: Any) -> Logits:
-    """Of a classifier none; behind a plain head those of a chunk (kernels/cross_entropy.py). A drawn head passes for plain."""
+def logits_of(model: Any, precision: Any) -> Logits:
+    """Of a classifier none; behind a plain head those of a chunk (kernels/cross_entropy.py). A drawn head passes for plain.
+
+    `precision`: train.precision.Precision, in whose autocast the head is tried.
+    """
     from torch import nn
 
     head = heads.base_of(model).get_output_embeddings()
     if head is None:
         return Logits()
     vocabulary = head.weight.shape[0]
-    plain = isinstance(head, nn.Linear) if head.weight.is_meta else heads.tail_of(model) is not None
+    with precision.autocast():
+        plain = isinstance(head, nn.Linear) if head.weight.is_meta else heads.tail_of(model) is not None
     if plain:
         return Logits(cross_entropy.live_bytes(vocabulary, 1), cross_entropy.rows_of_chunk(vocabulary))
     return Logits(4 * LOGITS_LIVE * vocabulary)

@@ -25,7 +25,7 @@ class RMSNorm(torch.autograd.Function):
         for part in _parts(rows):
             some = rows[part].float()
             inverse[part] = (some * some).mean(1, keepdim=True).add_(eps).rsqrt_()
-            unit = some * inverse[part] if some.data_ptr() == rows[part].data_ptr() else some.mul_(inverse[part])
+            unit = some * inverse[part] if rows.dtype == torch.float32 else some.mul_(inverse[part])
             torch.mul(unit.to(x.dtype), held, out=y[part])
         ctx.save_for_backward(rows, weight, inverse)
         ctx.shape = x.shape

@@ -196,7 +196,8 @@ def _int8_speed(device: str, size: int = 768, seconds: float = 0.06) -> float:
     """The faster one of torch's plain int8 product and oneDNN's, which also scales what it has summed."""
     import torch
 
-    a, b = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in range(2))
+    own = torch.Generator(device).manual_seed(0)
+    a, b = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device, generator=own) for _ in range(2))
     ways: list[Callable[[], Any]] = [lambda: torch._int_mm(a, b)]
     with contextlib.suppress(RuntimeError, AttributeError, NotImplementedError):  # a build without oneDNN
         held = torch.ops.onednn.qlinear_prepack(b, [size, size])

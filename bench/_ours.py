@@ -115,10 +115,6 @@ class Watched(Trainer):
 
     phases: Phases
 
-    def _cut(self, *arguments: Any) -> list[Any]:
-        with self.phases.of("rows"):
-            return super()._cut(*arguments)
-
     def _backward(self, batch: Any) -> Any:
         with self.phases.of("forward and backward"):
             return super()._backward(batch)
@@ -142,40 +138,26 @@ class WatchedObjective:
             return self.objective.loss(model, batch)
 
 
-class WatchedSource:
-    """The source, with a timer around waiting for it."""
-
-    def __init__(self, source: Any, phases: Phases):
-        self.source, self.phases = source, phases
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.source, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = iter(self.source)
-        while True:
-            with self.phases.of("waiting for records"):
-                batch = next(batches)
-            yield batch
-
-
 def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One pass with timers, then one with torch's profiler (which slows small operators down): phases and operators."""
     trainer = trainer_of(job, folder, [], Watched)
     assert isinstance(trainer, Watched)
     phases = trainer.phases = Phases()
-    trainer.objective, trainer.source = (
-        WatchedObjective(trainer.objective, phases),
-        WatchedSource(trainer.source, phases),
-    )
+    trainer.objective = WatchedObjective(trainer.objective, phases)
     one = trainer.total_steps  # a warm-up and the pass; the second pass begins with the batch of the warm-up again
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True)
     seen: dict[str, list[float]] = {}
 
     def first_pass_over() -> None:
         seen.update({name: list(times) for name, times in phases.items()})
+        seen["waiting for records"] = [trainer.tally.waiting - waited[0], 0.0]
 
-    clock = Clock({1: phases.clear, one: first_pass_over, one + 1: profiler.start})
+    def warmed_up() -> None:
+        phases.clear()
+        waited.append(trainer.tally.waiting)
+
+    waited: list[float] = []
+    clock = Clock({1: warmed_up, one: first_pass_over, one + 1: profiler.start})
     trainer.observers = [clock]
     trainer.total_steps = 2 * one
     trainer.fit()
@@ -189,15 +171,12 @@ def split(seen: dict[str, list[float]], wall: float, processor: float) -> dict[s
     """Phases that do not overlap; they sum up to the whole."""
     none = [0.0, 0.0]
     both = seen["forward and backward"]
-    forward, rows, update, waiting = (
-        seen.get(name, none) for name in ("forward", "rows", "optimizer", "waiting for records")
-    )
-    backward = [b - f - r for b, f, r in zip(both, forward, rows, strict=True)]
+    forward, update, waiting = (seen.get(name, none) for name in ("forward", "optimizer", "waiting for records"))
+    backward = [b - f for b, f in zip(both, forward, strict=True)]
     parts = {
         "forward": forward,
         "backward": backward,
         "optimizer": update,
-        "rows": rows,
         "waiting for records": waiting,
     }
     rest = [whole - sum(times[i] for times in parts.values()) for i, whole in enumerate((wall, processor))]

@@ -7,7 +7,7 @@ import zoo
 
 from seektune.contracts import Document
 from seektune.data.pack import collate
-from seektune.models import boundary, forward, isolation, layers
+from seektune.models import boundary, forward, heads, isolation, layers
 from seektune.models.boundary import Boundary, Unsuitable
 from seektune.tuners.freeze import Freeze
 from seektune.tuners.lora import LoRA
@@ -72,6 +72,7 @@ def test_layers_below_are_not_run_and_are_themselves_again():
         block.input_layernorm.register_forward_hook(lambda *_, number=number: ran.append(number))
     leaves, form = boundary.record(model, batch, below)
     assert ran == [0, 1]  # nothing above is run while recording
+    heads.tail_of(model)  # tried once, with the whole model
     ran.clear()
     batch.boundary = Boundary(below, leaves, form)
     forward.token_losses(model, batch)

@@ -17,7 +17,7 @@ from seektune.data.chat import Renderer
 from seektune.data.options import Data, Input, Valid
 from seektune.data.prepare import Prepared, prepare
 from seektune.findings import Finding, Look
-from seektune.models import forward, isolation, load
+from seektune.models import isolation, load
 from seektune.objectives.sft import SFT
 from seektune.optimizers.adamw import AdamW
 from seektune.recipe import Recipe
@@ -102,8 +102,7 @@ class Setting:
         model = recipe.tuner.apply(model)
         prepare_dtypes(model, "float32")
         proved = isolation.isolate(model)
-        encoder = recipe.objective.head == "classifier" and forward.decoder_head(model) is None
-        layout = Layout("padded" if encoder else proved.rows, data.renderer.pad_id)
+        layout = Layout(proved.rows, data.renderer.pad_id)
         predicted = plan.predict(model, recipe.train, data.train_tokens, layout, "float32", steps=6)
         return SimpleNamespace(
             recipe=recipe, data=data, model=model, isolation=proved, layout=layout, precision="float32",

@@ -201,12 +201,7 @@ def layout_of(
     pad_id: int,
 ) -> Layout:
     """How micro-batches are made of a model that is set up."""
-    from .models.forward import decoder_head
-
-    rows = proved.rows
-    reads_rows = objective.head == "classifier" and decoder_head(model) is None  # an encoder's pooling
-    if rows == "packed" and (reads_rows or not options.packing):
-        rows = "padded"
+    rows = "padded" if proved.packed and not options.packing else proved.rows
     records = None if options.microbatch == "auto" else int(options.microbatch)
     tokens = plan.choose_tokens(model, options, device=device)
     share = rows == "packed" and proved.shares and not options.stream

@@ -8,6 +8,7 @@ from zoo import ARCHITECTURES, tiny
 from seektune.contracts import Document
 from seektune.data.pack import collate, cut
 from seektune.models import attention, forward, isolation
+from seektune.objectives.classify import Classify
 
 ENCODERS = {"bert", "roberta", "modernbert"}
 DECODERS = [name for name in ARCHITECTURES if name not in ENCODERS]
@@ -61,6 +62,32 @@ def test_packed_rows_equal_each_document_alone(architecture):
     found = gradients(model, *forward.token_losses(model, collate(made, packed=True)))
     assert found[0] == pytest.approx(reference[0], rel=1e-5)
     torch.testing.assert_close(found[1], reference[1], rtol=1e-4, atol=2e-5 * float(reference[1].abs().max()))
+
+
+@pytest.mark.parametrize("architecture", sorted(ENCODERS))
+def test_encoders_classify_packed_documents_as_each_alone(architecture):
+    model = tiny(architecture)
+    assert isolation.isolate(model).rows == "packed"
+    made = documents(model.config.vocab_size)
+    for number, document in enumerate(made):
+        document.label = number % 2
+    alone, packed = (
+        [Classify().loss(model, batch).total for batch in batches]
+        for batches in ([collate([d], packed=False) for d in made], [collate(made, packed=True)])
+    )
+    reference, found = (gradients(model, torch.stack(losses), torch.ones(len(losses))) for losses in (alone, packed))
+    assert found[0] == pytest.approx(reference[0], rel=1e-5)
+    torch.testing.assert_close(found[1], reference[1], rtol=1e-4, atol=2e-5 * float(reference[1].abs().max()))
+
+
+def test_an_encoder_that_pools_all_tokens_gets_one_document_a_row():
+    verdict = isolation.isolate(tiny("modernbert", classifier_pooling="mean"))
+    assert (verdict.rows, verdict.reason) == ("padded", "its classifier pools whole rows")
+
+
+def test_positions_begin_where_the_model_counts_from():
+    assert forward.first_position(tiny("bert")) == 0
+    assert forward.first_position(tiny("roberta")) == tiny("roberta").config.pad_token_id + 1
 
 
 @pytest.mark.parametrize("architecture", DECODERS)

@@ -139,6 +139,15 @@ def _learnt_of_trees(batch: Batch) -> Learnt:
     return Learnt(*(torch.from_numpy(part).to(batch.ids.device) for part in parts))
 
 
+def first_positions(batch: Batch) -> torch.Tensor:
+    """(documents,): where in the packed row each document begins."""
+    import torch
+
+    assert batch.ids is not None and batch.packed
+    starts = [int(place[0]) for place in trees.places(batch.lengths, batch.trees)]
+    return torch.tensor(starts, device=batch.ids.device)
+
+
 def last_positions(batch: Batch) -> torch.Tensor:
     """(documents,): where in the flattened row each document ends."""
     import torch

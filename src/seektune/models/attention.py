@@ -192,7 +192,7 @@ def document_attention(
     def one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         return attend(q, k, v, mask, causal and mask is None and q.shape[2] > 1, dropout, scaling, rest)
 
-    groups, fast = current.groups, attend is _attend and not dropout and query.device.type == "cpu"
+    groups, fast = current.groups, attend is _attend and dropout < 1 and query.device.type == "cpu"
     if attention_mask is not None or groups is None or query.shape[2] != current.segments.shape[-1]:  # type: ignore[union-attr]
         return one(query, *_repeated(query, key, value), attention_mask).transpose(1, 2).contiguous(), None
     branches = None
@@ -201,7 +201,9 @@ def document_attention(
             raise ValueError("documents share a prefix only where attention is causal")
         query, key, value, branches = current.trees.attend(query, *_repeated(query, key, value), one)
     if fast:
-        whole = attend_documents(query[0], key[0], value[0], current.lengths or (), _scale(query, scaling), causal)
+        whole = attend_documents(
+            query[0], key[0], value[0], current.lengths or (), _scale(query, scaling), causal, dropout
+        )
     else:
         whole = _by_groups(query, *_repeated(query, key, value), groups, causal, one)
     return (whole if branches is None else torch.cat([whole, branches])).unsqueeze(0), None

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from ..contracts import Batch
-from ..data.pack import last_positions, learnt_positions
-from . import attention, heads
+from ..data.pack import first_positions, last_positions, learnt_positions
+from . import attention, heads, layers
 from .kernels.cross_entropy import cross_entropy
 from .trees import Trees
 
@@ -72,7 +72,8 @@ def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
         if batch.trees:  # given a mask, transformers does not guess from positions where documents end
             more = {"attention_mask": torch.ones_like(batch.ids)} | more
         with attention.laid_out(batch.lengths, batch.segments, Trees.of(batch)):
-            return model(input_ids=batch.ids, position_ids=batch.positions, use_cache=False, **more)
+            positions = batch.positions + first_position(model)
+            return model(input_ids=batch.ids, position_ids=positions, use_cache=False, **more)
     attention.clear(batch.lengths)
     if _takes(model, "use_cache"):
         more = {"use_cache": False} | more
@@ -82,17 +83,44 @@ def run(model: torch.nn.Module, batch: Batch, **more: Any) -> Any:
 def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """(documents, classes): each document's own position is read, never the row's.
 
-    Decoders are read at the last token of each document. Encoders pool in ways of their own, so their rows hold one
-    document each and the model's own head is used as it is.
+    Decoders are read at the last token of each document. An encoder's own head is used as it is, over a row for each
+    document; behind a packed row it gets rows of one token, the first of each document (isolation.py tries whether that is
+    what its pooling reads).
     """
     head = decoder_head(model)
+    if head is None and batch.packed:
+        return _logits_of_first(model, batch)
     if head is None:
-        assert not batch.packed, "an encoder's own pooling reads rows: one document a row"
         assert batch.segments is not None
         mask = batch.segments >= 0
         return run(model, batch, attention_mask=None if bool(mask.all()) else mask.long()).logits
     hidden = run(backbone(model), batch)[0]
     return head(hidden.flatten(0, 1).index_select(0, last_positions(batch)))
+
+
+def _logits_of_first(model: Any, batch: Batch) -> torch.Tensor:
+    first = first_positions(batch)
+
+    def keep_first(module: torch.nn.Module, arguments: tuple[Any, ...], found: Any) -> Any:
+        if isinstance(found, tuple):
+            return (found[0][0, first, None], *found[1:])
+        return found[0, first, None]
+
+    hook = layers.blocks(model)[1][-1].register_forward_hook(keep_first)
+    try:
+        return run(model, batch).logits
+    finally:
+        hook.remove()
+
+
+def first_position(model: Any) -> int:
+    """The position id of a document's first token: RoBERTa's are counted from behind its padding id."""
+    known = getattr(_bare(model), "seektune_first_position", None)
+    if known is None:
+        tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+        padding = next((getattr(table, "padding_idx", None) for table in tables), None)
+        known = _bare(model).seektune_first_position = 0 if padding is None else padding + 1
+    return int(known)
 
 
 def decoder_head(model: torch.nn.Module) -> torch.nn.Module | None:

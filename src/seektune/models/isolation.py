@@ -63,6 +63,8 @@ def isolate(model: torch.nn.Module, share: bool = False) -> Isolation:
             if getattr(config.get_text_config(), key, None):
                 return Isolation("equal", why, float("nan"))
         reason, worst = _try_ours(model)
+        if not reason and _pools_whole_rows(model):
+            return Isolation("padded", "its classifier pools whole rows", worst)
         if not reason:
             against = _against_sharing(model) if share else Isolation.against
             return Isolation("packed", "packed rows give what each document gives alone", worst, against)
@@ -124,6 +126,26 @@ def _least(
             break
     assert least is not None
     return float(least.max())
+
+
+def _pools_whole_rows(model: torch.nn.Module) -> bool:
+    """Whether an encoder's classifier needs more of a document than its first token, so that rows hold one document each."""
+    if forward.decoder_head(model) is not None or model.get_output_embeddings() is not None:  # type: ignore[operator]
+        return False
+    documents = _documents(forward.vocabulary(model), LENGTHS)
+    device = next(model.parameters()).device
+    try:
+        with torch.no_grad():
+            alone = [forward.class_logits(model, collate([d], packed=False, device=device)) for d in documents]
+            batch = collate(documents, device=device)
+            found = forward.class_logits(model, batch)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError):
+        return True
+    finally:
+        attention.clear()
+    rows = {document.record: row for document, row in zip(batch.documents, found, strict=True)}
+    worst = max(float((rows[i] - one[0]).abs().max()) for i, one in enumerate(alone))
+    return not worst <= _bar(model) * max(float(one.abs().max()) for one in alone)
 
 
 def _against_sharing(model: torch.nn.Module) -> str:

@@ -54,6 +54,28 @@ def test_equals_torch_however_it_is_cut(lengths: list[int], heads: tuple[int, in
         compare(tuple(lengths), *heads, causal)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_dropout_leaves_out_a_share_of_the_weights_and_its_gradients_are_those_of_autograd(causal: bool) -> None:
+    """One head and values that are unit vectors: what comes out are the weights themselves."""
+    length = 40
+    q, k = (torch.randn(1, length, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    v = torch.eye(length, dtype=torch.float64)[None].requires_grad_()
+    torch.manual_seed(5)
+    found = attend.attend_documents(q, k, v, (length,), 0.3, causal, 0.25)[:, 0]
+    scores = 0.3 * q[0] @ k[0].t()
+    hidden = torch.ones(length, length).triu(1).bool() if causal else torch.zeros(length, length).bool()
+    weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    kept = (found != 0) & ~hidden
+    assert abs(float(kept.sum() / (~hidden).sum()) - 0.75) < 0.05
+    expected = weights * kept / 0.75 @ v[0]
+    torch.testing.assert_close(found, expected)
+    grad = torch.randn_like(found)
+    for one, other in zip(*(torch.autograd.grad(x, (q, k, v), grad) for x in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+    torch.manual_seed(5)
+    assert torch.equal(attend.attend_documents(q, k, v, (length,), 0.3, causal, 0.25)[:, 0], found)
+
+
 def test_every_query_stands_in_one_piece_and_sees_all_its_keys() -> None:
     lengths = (5, 5, 5, 200, 301)
     queries = set()

@@ -20,14 +20,21 @@ SCORES = 1 << 20  # scores of a piece, about; more documents than that are compu
 
 
 def attend_documents(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], scaling: float, causal: bool = True
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    lengths: Sequence[int],
+    scaling: float,
+    causal: bool = True,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
     """q (heads, time, dim), k and v (kv heads, time, dim or dim of values) -> (time, heads, dim of values).
 
-    Each token sees its own document, of which `lengths` tell the ends: up to itself (`causal`), or the whole of it.
+    Each token sees its own document, of which `lengths` tell the ends: up to itself (`causal`), or the whole of it. A share
+    `dropout` of the attention weights is left out and the rest scaled up; which, is kept for backward: a byte a weight.
     """
     dtype = arithmetic(q)
-    return Documents.apply(q.to(dtype), k.to(dtype), v.to(dtype), tuple(lengths), scaling, causal)
+    return Documents.apply(q.to(dtype), k.to(dtype), v.to(dtype), tuple(lengths), scaling, causal, dropout)
 
 
 @dataclass(frozen=True)
@@ -70,32 +77,40 @@ class Documents(torch.autograd.Function):
         lengths: tuple[int, ...],
         scaling: float,
         causal: bool,
+        dropout: float,
     ) -> torch.Tensor:
         q, k, v = (x.detach().transpose(0, 1) for x in (q, k, v))  # (time, heads, dim)
         out = q.new_empty(q.shape[0], q.shape[1], v.shape[-1])
+        kept: list[torch.Tensor] = []
         for piece in pieces(lengths, q.shape[1], causal):
             queries, keys, values = _queries(q, piece, k.shape[1]), _keys(k, piece), _keys(v, piece)
-            found = torch.bmm(_weights(queries, keys, piece, scaling, causal), values)
-            _put(out, piece, found)
-        ctx.save_for_backward(q, k, v)
-        ctx.lengths, ctx.scaling, ctx.causal = lengths, scaling, causal
+            weights = _weights(queries, keys, piece, scaling, causal)
+            if dropout:
+                kept.append(torch.empty(weights.shape, dtype=torch.bool, device=q.device).bernoulli_(1 - dropout))
+                weights = weights.mul_(kept[-1]).mul_(1 / (1 - dropout))
+            _put(out, piece, torch.bmm(weights, values))
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.lengths, ctx.scaling, ctx.causal, ctx.dropout = lengths, scaling, causal, dropout
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        q, k, v = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         grad_q, grad_k, grad_v = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-        groups = k.shape[1]
-        for piece in pieces(ctx.lengths, q.shape[1], ctx.causal):
+        groups, scale = k.shape[1], 1 / (1 - ctx.dropout)
+        for number, piece in enumerate(pieces(ctx.lengths, q.shape[1], ctx.causal)):
             queries, keys, values = _queries(q, piece, groups), _keys(k, piece), _keys(v, piece)
             grad = _queries(grads[0], piece, groups)
             weights = _weights(queries, keys, piece, ctx.scaling, ctx.causal)
-            _add(grad_v, piece, torch.bmm(weights.transpose(1, 2), grad), ctx.causal)
+            seen = weights * kept[number] * scale if kept else weights
+            _add(grad_v, piece, torch.bmm(seen.transpose(1, 2), grad), ctx.causal)
             slopes = torch.bmm(grad, values.transpose(1, 2))
+            if kept:
+                slopes = slopes.mul_(kept[number]).mul_(scale)
             slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype).mul_(ctx.scaling)
             _put(grad_q, piece, torch.bmm(slopes, keys))
             _add(grad_k, piece, torch.bmm(slopes.transpose(1, 2), queries), ctx.causal)
-        return (*(x.transpose(0, 1) for x in (grad_q, grad_k, grad_v)), None, None, None)
+        return (*(x.transpose(0, 1) for x in (grad_q, grad_k, grad_v)), None, None, None, None)
 
 
 def _weights(queries: torch.Tensor, keys: torch.Tensor, piece: Piece, scaling: float, causal: bool) -> torch.Tensor:

@@ -21,7 +21,7 @@ from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
 from .devices import Device
 from .errors import InputError
-from .models import adapters, blueprint, forward, fuse, heads, isolation, load
+from .models import adapters, blueprint, fuse, heads, isolation, load
 from .train import prefix_cache
 from .train.precision import prepare_dtypes
 from .train.trainer import Layout
@@ -161,10 +161,7 @@ def _layout(
     if decided:
         records, tokens = decided["microbatch_records"], decided["microbatch_tokens"]
         return Layout(decided["rows"], pad, records, tokens, whole=recipe.train.stream)
-    rows = expected.rows
-    reads_rows = recipe.objective.head == "classifier" and forward.decoder_head(model) is None  # an encoder's pooling
-    if rows == "packed" and (reads_rows or not recipe.train.packing):
-        rows = "padded"
+    rows = "padded" if expected.packed and not recipe.train.packing else expected.rows
     records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
     tokens = plan.choose_tokens(model, recipe.train, device=reading.device, limit=there.memory_bytes)
     return Layout(rows, pad, records, tokens, whole=recipe.train.stream)

@@ -67,6 +67,11 @@ class Spared(cost.Footprint):
             freed += (0.0 if self.offloaded else self.border / self.layers * tokens) if i in chosen else layer + pairs
         return most
 
+    def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
+        tokens, pairs = self.tokens(lengths), self.pairs(lengths) / self.layers
+        chosen = self._chosen(checkpointing)
+        return self.freed * tokens + sum(self._layer(i, tokens) + pairs for i in chosen)
+
     def _chosen(self, checkpointing: bool) -> Sequence[int]:
         return range(self.layers) if checkpointing else self.recomputed
 

@@ -258,9 +258,9 @@ class Footprint:
         return most * tokens + pairs
 
     def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
-        """Bytes that the forward asks for and frees again, between what is kept; of one layer, where no more is kept of it."""
+        """Bytes that the forward asks for and frees again, between what is kept; all that a layer makes, where it recomputes."""
         freed = self.freed * self.tokens(lengths)
-        return 2 * freed / self.layers if checkpointing else freed
+        return freed + self.kept(lengths) if checkpointing else freed
 
     @property
     def layers(self) -> int:

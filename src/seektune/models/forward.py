@@ -123,6 +123,11 @@ def first_position(model: Any) -> int:
     return int(known)
 
 
+def is_classifier(model: torch.nn.Module) -> bool:
+    """Whether it ends in class scores instead of a language model's head."""
+    return model.get_output_embeddings() is None  # type: ignore[operator]
+
+
 def decoder_head(model: torch.nn.Module) -> torch.nn.Module | None:
     """The `score` head of a decoder classifier (transformers' common one), or None for other classifiers."""
     return getattr(_bare(model), "score", None)

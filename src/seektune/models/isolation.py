@@ -81,6 +81,8 @@ def expected(model: Any) -> Isolation:
     for key, why in MECHANISMS.items():
         if getattr(config, key, None):
             return Isolation("equal", f"{why} (by its config)", float("nan"))
+    if getattr(config, "classifier_pooling", "cls") == "mean" and forward.is_classifier(model):
+        return Isolation("padded", "its classifier pools whole rows (by its config)", float("nan"))
     if "linear_attention" in (getattr(config, "layer_types", None) or ()):
         return Isolation("padded", "linear attention carries a state through the row (by its config)", float("nan"))
     return Isolation("packed", "expected by its config; proved when the weights are opened", float("nan"))
@@ -130,7 +132,7 @@ def _least(
 
 def _pools_whole_rows(model: torch.nn.Module) -> bool:
     """Whether an encoder's classifier needs more of a document than its first token, so that rows hold one document each."""
-    if forward.decoder_head(model) is not None or model.get_output_embeddings() is not None:  # type: ignore[operator]
+    if forward.decoder_head(model) is not None or not forward.is_classifier(model):
         return False
     documents = _documents(forward.vocabulary(model), LENGTHS)
     device = next(model.parameters()).device

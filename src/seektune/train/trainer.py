@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from .. import files
+from .. import files, runtime
 from ..contracts import Batch, Document, Event, Loss, Objective, Observer, Schedule, Source, Tuner
 from ..data import pack
 from ..errors import RunFailedError, StoppedError, problem
@@ -26,6 +26,7 @@ from .options import Train
 from .precision import Precision
 from .prefix_cache import PrefixCache
 
+RELEASE_AFTER = 2.0  # seconds; getting the pages again costs some hundredths of one
 LESS_MEMORY = "two settings that would help: train.activation_checkpointing=true, or a smaller data.max_length"
 
 
@@ -94,6 +95,7 @@ class Trainer:
     _saved: int = -1  # step of the last checkpoint
     _rates: list[float] = field(default_factory=list)  # peak learning rate of each parameter group
     _last_scale: float = 1.0
+    _released: float = 0.0  # when unused memory was last given back
     _read: Read | None = None  # the batch of this step, with what was prepared of it
     _position: dict[str, Any] | None = None  # of the source, behind the batch that was trained last
 
@@ -227,11 +229,18 @@ class Trainer:
             with self.precision.autocast():
                 loss = self.objective.loss(self.model, micro)
             self.precision.scale(loss.total * scale).backward()
+            self._release()
             total, weight = total + float(loss.total.detach()), weight + loss.weight
             for name, (value, count) in loss.metrics.items():
                 held = tallied.get(name, (0.0, 0.0))
                 tallied[name] = (held[0] + value, held[1] + count)
         return total, weight, {name: value / count for name, (value, count) in tallied.items() if count}
+
+    def _release(self) -> None:
+        """Now and then, give the system what the heap holds and nobody uses: rows of ever new lengths leave holes in it."""
+        if self.device.type == "cpu" and time.perf_counter() - self._released > RELEASE_AFTER:
+            runtime.release_memory()
+            self._released = time.perf_counter()
 
     def _update(self, total: float, weight: float, metrics: dict[str, float]) -> StepResult:
         """Divide once by the summed weight, clip, step; a non-finite step is not taken."""

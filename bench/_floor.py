@@ -29,7 +29,7 @@ from seektune.models import cost, forward
 class Floor:
     """Operations of one pass over the records."""
 
-    frozen: float  # of frozen matrices, which an int8 base takes at the rate of int8
+    frozen: float  # of frozen matrices of the layers, which an int8 base takes at the rate of int8
     other: float
 
 
@@ -44,8 +44,9 @@ def floor_of(shape: Shape, lengths: Sequence[int], learnt: float) -> Floor:
         return Floor(0.0, 3 * bare.token * tokens + attention + 3 * bare.learnt * learnt)
     model = tuner_of(shape).apply(model)
     base, adapters = needless(model)
-    frozen = (2 * bare.token - base) * tokens + 2 * bare.learnt * learnt
-    return Floor(frozen, (6 * adapter_elements(model) - adapters) * tokens + attention)
+    head = 2 * bare.learnt * learnt  # int8 bases leave the head as it is
+    frozen = (2 * bare.token - base) * tokens
+    return Floor(frozen, (6 * adapter_elements(model) - adapters) * tokens + head + attention)
 
 
 def needless(model: nn.Module) -> tuple[float, float]:

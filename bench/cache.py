@@ -102,7 +102,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "job.json"), Path(folder, "result.json")
         asked.write_text(json.dumps(job), encoding="utf-8")
-        own = {**runtime.LIBRARIES, **runtime.ALLOCATOR} if job["contender"] != TRL else {}
+        own = (
+            {**runtime.LIBRARIES, **runtime.ALLOCATOR, "GOMP_SPINCOUNT": runtime.spin_count()}
+            if job["contender"] != TRL
+            else {}
+        )
         environment = (
             os.environ | own | {"OMP_NUM_THREADS": str(job["threads"]), "SEEKTUNE_CACHE": folder, "HF_HUB_OFFLINE": "1"}
         )

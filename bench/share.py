@@ -97,7 +97,12 @@ def contend(job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "job.json"), Path(folder, "result.json")
         asked.write_text(json.dumps(job), encoding="utf-8")
-        own = {**runtime.LIBRARIES, **runtime.ALLOCATOR, "OMP_NUM_THREADS": str(job["threads"])}
+        own = {
+            **runtime.LIBRARIES,
+            **runtime.ALLOCATOR,
+            "GOMP_SPINCOUNT": runtime.spin_count(),
+            "OMP_NUM_THREADS": str(job["threads"]),
+        }
         subprocess.run([sys.executable, __file__, "--job", asked, answered], env=dict(os.environ) | own, check=True)
         return json.loads(answered.read_text(encoding="utf-8"))
 

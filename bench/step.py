@@ -221,10 +221,10 @@ def contend(job: dict[str, Any], same_environment: bool) -> dict[str, Any] | str
 
 def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:
     """The same threads for all. Ours also gets what `seektune train` sets for itself: runtime.LIBRARIES and runtime.ALLOCATOR."""
-    own = {**runtime.LIBRARIES, **runtime.ALLOCATOR}
+    own = {**runtime.LIBRARIES, **runtime.ALLOCATOR, "GOMP_SPINCOUNT": runtime.spin_count()}
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return environment | (own if contender == OURS or same else {})
+    return environment | (own if contender in (OURS, OURS_INT8) or same else {})
 
 
 def summary(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -66,6 +66,39 @@ def _row(table: dict[str, Any], key: str, name: str) -> str | None:
             f"| {ours['share_of_floor']:.0%} |")  # fmt: skip
 
 
+def speed(words: dict[str, str], folder: Path = FIGURES) -> str:
+    """One line for README: how many times as fast as the fastest peer, of every table."""
+    found, dates = [], set()
+    for path in sorted(folder.glob("step-*.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        for table in facts["tables"]:
+            if best := table.get("ratios", {}).get("best peer"):
+                named = f"{table['shape']} {words['lora'] if 'LoRA' in table['tuner'] else words['full']}, {table['precision']}, {table['records']['source']}"
+                found.append(f"{best['tokens_per_second']:.1f} × ({named})")
+                dates.add(facts["date"])
+    return words["speed"].format(found=words["and"].join(found), date=max(dates)) if found else words["unmeasured"]
+
+
+def memory(folder: Path = FIGURES) -> str:
+    """Predicted beside measured, of docs/figures/memory.json (bench/memory.py)."""
+    path = folder / "memory.json"
+    if not path.exists():
+        return "Not measured yet: `python bench/memory.py --json docs/figures/memory.json` makes these figures."
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        f"| {row['name']} | {row['memory_predicted'] / 2**20:,.0f} MiB | {row['memory_measured'] / 2**20:,.0f} MiB "
+        f"| {row['memory_ratio']:.2f} | {row['seconds_predicted']:.0f} s | {row['seconds_measured']:.0f} s | {row['seconds_ratio']:.2f} |"
+        for row in facts["rows"]
+        if "failed" not in row
+    ]
+    head = [
+        "| recipe | memory, predicted | measured | ratio | time, predicted | measured | ratio |",
+        "|---|" + "---:|" * 6,
+    ]
+    made = f"Made by `{facts['command']}` on {facts['date']}; {facts['machine']}."
+    return "\n".join([*head, *rows, "", made])
+
+
 def markdown(table: dict[str, Any], machine: dict[str, Any], level: int = 2) -> list[str]:
     """One table with what has to be known to read it, as lines."""
     return [*_heading(table, machine, level), "", HEAD, "|---|" + "---:|" * (HEAD.count("|") - 2),

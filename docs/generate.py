@@ -13,6 +13,7 @@ docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY
                                 base.json: command, date, machine, tokens, minutes, loss_first, loss_last, perplexity,
                                 tasks {"task": "right of all"}; intents.json: report.json of that run
 docs/figures/step-NAME.json     written by bench/step.py --json, for `<!-- steps NAME -->` and `<!-- steps all -->`
+docs/figures/memory.json       written by bench/memory.py --json, for `<!-- memory -->`
 """
 
 from __future__ import annotations
@@ -51,6 +52,12 @@ WORDS = {  # what the tables of figures say
         "missing": "Not measured yet: `make docs` fills this table from `docs/figures/quickstart.json`.",
         "no screen": "No screen kept yet: `make docs` copies it from `docs/figures/quickstart.txt`.",
         "figure": "not measured yet",
+        "speed": "Tokens a second, beside the fastest of five peers on the same records: {found}. `python bench/step.py`, {date}, "
+        "2 cores: [performance](docs/performance.md).",
+        "lora": "LoRA",
+        "full": "in full",
+        "and": ", ",
+        "unmeasured": "Not measured yet: see [performance](docs/performance.md).",
     },
     "zh": {
         "head": "| | 训练前 | 训练后 | 用时（秒，最慢的种子） |",
@@ -60,6 +67,12 @@ WORDS = {  # what the tables of figures say
         "missing": "尚未测量：测完后 `make docs` 会用 `docs/figures/quickstart.json` 填好这张表。",
         "no screen": "还没有保存的屏幕输出：`make docs` 会从 `docs/figures/quickstart.txt` 抄过来。",
         "figure": "尚未测量",
+        "speed": "每秒处理的 token 数，与同一批数据上最快的同类工具（共五种）相比：{found}。由 `python bench/step.py` 于 {date} 测得，2 核；"
+        "见[性能](docs/performance.md)。",
+        "lora": "LoRA",
+        "full": "全量微调",
+        "and": "，",
+        "unmeasured": "尚未测量：见[性能](docs/performance.md)。",
     },
 }
 
@@ -175,6 +188,16 @@ def steps(words: dict[str, str], argument: str) -> str:
     return tables.steps(argument)
 
 
+def memory(words: dict[str, str], argument: str) -> str:
+    """Of docs/figures/memory.json (bench/memory.py): what the plan predicted beside what was measured."""
+    return tables.memory()
+
+
+def speed(words: dict[str, str], argument: str) -> str:
+    """One line from all docs/figures/step-NAME.json."""
+    return tables.speed(words)
+
+
 BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "quickstart": screen,
     "figures": figures,
@@ -184,6 +207,8 @@ BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "verbs": verbs,
     "files": files,
     "steps": steps,
+    "memory": memory,
+    "speed": speed,
 }
 
 # The reference of all recipes

@@ -58,11 +58,30 @@ def test_openmp_and_onednn_are_set_and_the_users_own_word_stands(monkeypatch: py
     assert prepare(monkeypatch, environ, "train").calls == []
     assert environ["OMP_NUM_THREADS"] == "7"
     assert environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "9"
-    assert environ["GOMP_SPINCOUNT"] == "500"
+    assert environ["GOMP_SPINCOUNT"] in (runtime.SPIN, runtime.SPIN_ALONE)
     assert environ["LRU_CACHE_CAPACITY"] == "64"
+    held = {"GOMP_SPINCOUNT": "3"} | runtime.ALLOCATOR
+    prepare(monkeypatch, held, "train")
+    assert held["GOMP_SPINCOUNT"] == "3"
     fresh: dict[str, str] = {}
     prepare(monkeypatch, fresh, "runs")
+    assert fresh["GOMP_SPINCOUNT"] == runtime.SPIN  # a verb that computes nothing does not look
     assert fresh["OMP_NUM_THREADS"] == str(runtime.usable_cores())
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"), [("1/90", runtime.SPIN_ALONE), ("2/90", runtime.SPIN), ("", runtime.SPIN)]
+)
+def test_threads_spin_longer_where_nobody_else_computes(tmp_path: Path, running: str, expected: str) -> None:
+    groups(tmp_path, "0::/a\n")
+    (tmp_path / "proc/loadavg").write_text(f"0.10 0.20 0.30 {running} 4711\n")
+    assert runtime.spin_count(tmp_path, looks=2) == expected
+
+
+def test_threads_under_a_quota_sleep_soon(tmp_path: Path) -> None:
+    groups(tmp_path, "0::/a\n", a__cpu_max="200000 100000")
+    (tmp_path / "proc/loadavg").write_text("0.10 0.20 0.30 1/90 4711\n")
+    assert runtime.spin_count(tmp_path, looks=2) == runtime.SPIN
 
 
 def test_whoever_calls_us_from_python_keeps_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +105,8 @@ def test_a_real_process_is_started_again_in_the_same_pid(tmp_path: Path) -> None
     )
     first, second, last = done.stdout.splitlines()
     assert first == second
-    assert last == f"{4 << 30} 500 ['train', 'a b'] False"
+    assert last.split(" ", 2)[::2] == [str(4 << 30), "['train', 'a b'] False"]
+    assert last.split(" ")[1] in (runtime.SPIN, runtime.SPIN_ALONE)
 
 
 def groups(root: Path, lines: str, **written: str) -> Path:

@@ -43,11 +43,12 @@ def test_packed_rows_cut_no_record_and_hold_a_batch():
 
 def test_only_ours_gets_the_variables_that_we_set_for_ourselves(monkeypatch):
     monkeypatch.setitem(os.environ, "GOMP_SPINCOUNT", "7")
-    ours, peer, same = (
+    monkeypatch.setattr(step.runtime, "spin_count", lambda: "500")
+    ours, int8, peer, same = (
         step.environment_of(name, 3, same)
-        for name, same in (("seektune", False), ("trl padded", False), ("trl padded", True))
+        for name, same in (("seektune", False), ("seektune int8", False), ("trl padded", False), ("trl padded", True))
     )
-    assert ours["GOMP_SPINCOUNT"] == same["GOMP_SPINCOUNT"] == "500"
+    assert ours["GOMP_SPINCOUNT"] == int8["GOMP_SPINCOUNT"] == same["GOMP_SPINCOUNT"] == "500"
     assert "GOMP_SPINCOUNT" not in peer
     assert ours["OMP_NUM_THREADS"] == peer["OMP_NUM_THREADS"] == "3"
 

@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from .arithmetic import arithmetic
 
 LOGITS_BYTES = 64 << 20  # of a chunk in float32
-LIVE = 2.5  # copies of a chunk at once, in units of float32: the logits as the head gives them, log p, and p
+LIVE = (
+    2  # copies of a chunk at once, in units of float32: the logits as the head gives them, and log p, which becomes p
+)
 
 
 def rows_of_chunk(vocabulary: int) -> int:
@@ -64,15 +66,20 @@ class CrossEntropy(torch.autograd.Function):
         losses = hidden.new_empty(len(targets), dtype=torch.float32)
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
         ctx.head_grads = _Head(weight, bias if wants_bias else None) if wants_weight or wants_bias else None
-        for rows, log_probs, slope in _chunks(hidden, held, bias, softcap):
+
+        def take(rows: slice) -> None:  # a function, so that a chunk is gone before the next one comes
+            log_probs, slope = _log_probs(hidden[rows], held, bias, softcap)
             losses[rows] = -log_probs.gather(1, targets[rows, None])[:, 0]
             if hidden_grad is None and ctx.head_grads is None:
-                continue
+                return
             error = _error(log_probs, targets[rows], slope)
             if hidden_grad is not None:
                 torch.mm(error.to(held.dtype), held, out=hidden_grad[rows])
             if ctx.head_grads is not None:
                 ctx.head_grads.add(error, hidden[rows], likely[rows])
+
+        for rows in _slices(len(hidden), held.shape[0]):
+            take(rows)
         ctx.softcap, ctx.hidden_grad, ctx.likely = softcap, hidden_grad, likely
         if ctx.head_grads is not None:
             ctx.save_for_backward(hidden, weight, bias, targets)
@@ -116,19 +123,21 @@ class _Head:
         return self
 
 
-def _chunks(
+def _slices(count: int, vocabulary: int) -> Iterator[slice]:
+    """Of the tokens of one chunk after the other."""
+    size = rows_of_chunk(vocabulary)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _log_probs(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, softcap: float | None
-) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor | None]]:
-    """(rows, log p (rows, vocabulary) float32, slope of the soft cap there)."""
-    size = rows_of_chunk(weight.shape[0])
-    bias = bias.detach().to(hidden.dtype) if bias is not None else None
-    for start in range(0, len(hidden), size):
-        rows = slice(start, min(start + size, len(hidden)))
-        logits, slope = F.linear(hidden[rows], weight, bias), None
-        if softcap is not None:
-            flat = torch.tanh(logits / softcap)
-            logits, slope = flat * softcap, 1 - flat.float().square()
-        yield rows, torch.log_softmax(logits, -1, dtype=torch.float32), slope
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """(log p (rows, vocabulary) float32, slope of the soft cap there)."""
+    logits, slope = F.linear(hidden, weight, bias.detach().to(hidden.dtype) if bias is not None else None), None
+    if softcap is not None:
+        flat = torch.tanh(logits / softcap)
+        logits, slope = flat * softcap, 1 - flat.float().square()
+    return torch.log_softmax(logits, -1, dtype=torch.float32), slope
 
 
 def _error(log_probs: torch.Tensor, targets: torch.Tensor, slope: torch.Tensor | None) -> torch.Tensor:
@@ -155,6 +164,9 @@ def _common_factor(factors: torch.Tensor, likely: torch.Tensor) -> float | None:
 def _again(ctx: Any, factors: torch.Tensor) -> _Head:
     hidden, weight, bias, targets = ctx.saved_tensors
     found = _Head(weight, bias if ctx.head_grads.bias is not None else None)
-    for rows, log_probs, slope in _chunks(hidden, weight.detach().to(hidden.dtype), bias, ctx.softcap):
+    held = weight.detach().to(hidden.dtype)
+    for rows in _slices(len(hidden), held.shape[0]):
+        log_probs, slope = _log_probs(hidden[rows], held, bias, ctx.softcap)
         found.add(_error(log_probs, targets[rows], slope), hidden[rows], factors[rows])
+        del log_probs, slope
     return found

@@ -16,6 +16,7 @@ import torch
 from .arithmetic import arithmetic
 
 QUERIES = 128  # of a document that are computed at once
+SMALL = 1e8  # FLOPs of a product up to which compiling it for its shape takes longer than float32, which is not compiled, is slower
 SCORES = 1 << 20  # scores of a piece, about; more documents than that are computed one after another
 
 
@@ -83,7 +84,7 @@ class Documents(torch.autograd.Function):
         out = q.new_empty(q.shape[0], q.shape[1], v.shape[-1])
         kept: list[torch.Tensor] = []
         for piece in pieces(lengths, q.shape[1], causal):
-            queries, keys, values = _queries(q, piece, k.shape[1]), _keys(k, piece), _keys(v, piece)
+            queries, keys, values = (x.to(_type(piece, q)) for x in _operands(q, k, v, piece))
             weights = _weights(queries, keys, piece, scaling, causal)
             if dropout:
                 kept.append(torch.empty(weights.shape, dtype=torch.bool, device=q.device).bernoulli_(1 - dropout))
@@ -99,8 +100,8 @@ class Documents(torch.autograd.Function):
         grad_q, grad_k, grad_v = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
         groups, scale = k.shape[1], 1 / (1 - ctx.dropout)
         for number, piece in enumerate(pieces(ctx.lengths, q.shape[1], ctx.causal)):
-            queries, keys, values = _queries(q, piece, groups), _keys(k, piece), _keys(v, piece)
-            grad = _queries(grads[0], piece, groups)
+            queries, keys, values = (x.to(_type(piece, q)) for x in _operands(q, k, v, piece))
+            grad = _queries(grads[0], piece, groups).to(queries.dtype)
             weights = _weights(queries, keys, piece, ctx.scaling, ctx.causal)
             seen = weights * kept[number] * scale if kept else weights
             _add(grad_v, piece, torch.bmm(seen.transpose(1, 2), grad), ctx.causal)
@@ -121,6 +122,18 @@ def _weights(queries: torch.Tensor, keys: torch.Tensor, piece: Piece, scaling: f
         hidden = torch.full((count, count), float("-inf"), dtype=scores.dtype, device=scores.device).triu(1)
         scores.unflatten(1, (-1, count))[..., piece.first :].add_(hidden)
     return scores.softmax(-1)
+
+
+def _type(piece: Piece, q: torch.Tensor) -> torch.dtype:
+    """Of the arithmetic. On a CPU oneDNN compiles every shape of a 16-bit product anew, and documents have many lengths."""
+    work = 2.0 * piece.count * q.shape[1] * (piece.last - piece.first) * piece.keys * q.shape[-1]
+    return torch.float32 if q.device.type == "cpu" and q.dtype.itemsize == 2 and work < SMALL else q.dtype
+
+
+def _operands(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, piece: Piece
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return _queries(q, piece, k.shape[1]), _keys(k, piece), _keys(v, piece)
 
 
 def _span(x: torch.Tensor, piece: Piece) -> torch.Tensor:

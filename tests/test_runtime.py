@@ -59,7 +59,7 @@ def test_openmp_and_onednn_are_set_and_the_users_own_word_stands(monkeypatch: py
     assert environ["OMP_NUM_THREADS"] == "7"
     assert environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "9"
     assert environ["GOMP_SPINCOUNT"] in (runtime.SPIN, runtime.SPIN_ALONE)
-    assert environ["LRU_CACHE_CAPACITY"] == "64"
+    assert environ["LRU_CACHE_CAPACITY"] == runtime.LIBRARIES["LRU_CACHE_CAPACITY"]
     held = {"GOMP_SPINCOUNT": "3"} | runtime.ALLOCATOR
     prepare(monkeypatch, held, "train")
     assert held["GOMP_SPINCOUNT"] == "3"

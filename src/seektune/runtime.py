@@ -30,9 +30,9 @@ SPIN, SPIN_ALONE = "500", "5000"  # how often a waiting OpenMP thread looks befo
 LIBRARIES = {  # what OpenMP and oneDNN read when they are loaded
     "GOMP_SPINCOUNT": SPIN,  # with a busy neighbour, spinning threads were up to 84 times slower
     # compiled products stay for every shape ever seen, and rows have a new length at each step: with the default of 1,024
-    # a run grew from 1.4 to 5.1 GB, its heap full of holes around them. A step has fewer shapes than 64.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
-    "LRU_CACHE_CAPACITY": "64",  # torch's own cache in front of it
+    # a run grew from 1.4 to 5.1 GB, its heap full of holes around them. A step has fewer shapes than 64, one with experts some 200.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "LRU_CACHE_CAPACITY": "128",  # torch's own cache in front of it
 }
 ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the kernel and gets it again, page by page
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),

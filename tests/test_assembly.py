@@ -101,7 +101,7 @@ def test_every_recipe_runs_and_its_folder_is_whole(here, story):
 
 def test_a_bert_classifier_runs(here):
     run = run_of(here, "classify", architecture="bert")
-    assert run.read("plan.json")["decisions"]["rows"] == "padded"
+    assert run.read("plan.json")["decisions"]["rows"] == "packed"
 
 
 def test_a_model_that_cannot_be_packed_runs_and_says_so(here):

@@ -69,8 +69,8 @@ class Spared(cost.Footprint):
 
     def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
         tokens, pairs = self.tokens(lengths), self.pairs(lengths) / self.layers
-        chosen = self._chosen(checkpointing)
-        return self.freed * tokens + sum(self._layer(i, tokens) + pairs for i in chosen)
+        made = sorted((self._layer(i, tokens) + pairs for i in self._chosen(checkpointing)), reverse=True)
+        return self.freed * tokens + sum(made[: cost.REUSED])
 
     def _chosen(self, checkpointing: bool) -> Sequence[int]:
         return range(self.layers) if checkpointing else self.recomputed

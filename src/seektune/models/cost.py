@@ -24,6 +24,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "moe_k")
 LOGITS_LIVE = 3  # float32 copies of the logits at once: themselves, their log softmax, a gradient
 CHUNK = 64  # tokens that linear attention takes together
+REUSED = 3  # layers that recompute leave their holes to those that come after so many (measured with six)
 TEMPORARY = 0.5  # of what a layer keeps: what its backward holds besides, for a moment (measured)
 
 
@@ -258,9 +259,9 @@ class Footprint:
         return most * tokens + pairs
 
     def given_back(self, lengths: Sequence[int], checkpointing: bool = False) -> float:
-        """Bytes that the forward asks for and frees again, between what is kept; all that a layer makes, where it recomputes."""
+        """Bytes that the forward asks for and frees again, between what is kept; layers that recompute free what they make."""
         freed = self.freed * self.tokens(lengths)
-        return freed + self.kept(lengths) if checkpointing else freed
+        return freed + self.kept(lengths) * min(1.0, REUSED / self.layers) if checkpointing else freed
 
     @property
     def layers(self) -> int:

@@ -190,7 +190,7 @@ def measure(device: str = "cpu", cache: Path | None = None) -> Speed:
     import torch
 
     key = files.sha256_text(
-        "|".join(["2", cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device])
+        "|".join(["3", cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device])
     )
     path = (cache or cache_folder()) / f"speed-{key[:16]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
@@ -247,23 +247,23 @@ def _best_time(work: Callable[[], Any], device: str, seconds: float) -> float:
     """Seconds of the fastest call: what the machine can do, whatever else runs on it now.
 
     On a CPU the time that the process was given, by core, counts where that is less: a product may take longer than a busy
-    machine ever leaves it alone.
+    machine ever leaves it alone. That time is the mean over all calls: of another thread that runs, the kernel counts it
+    every few milliseconds only, so of one call it may be half.
     """
     import torch
 
     wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.partition(":")[0], lambda: None)
     cores = min(torch.get_num_threads(), usable_cores())
     work()
-    best, end = math.inf, time.perf_counter() + seconds
+    best, calls, given, end = math.inf, 0, time.process_time(), time.perf_counter() + seconds
     while time.perf_counter() < end or best == math.inf:
         wait()
-        began, given = time.perf_counter(), time.process_time()
+        began = time.perf_counter()
         work()
         wait()
-        taken = time.perf_counter() - began
-        given = (time.process_time() - given) / cores if device == "cpu" else math.inf
-        best = min(best, taken, given if given > 0 else math.inf)
-    return best
+        best, calls = min(best, time.perf_counter() - began), calls + 1
+    given = (time.process_time() - given) / cores / calls if device == "cpu" else math.inf
+    return min(best, given) if given > 0 else best
 
 
 def cache_folder() -> Path:

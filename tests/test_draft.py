@@ -107,6 +107,24 @@ def test_seventy_billion_parameters_on_named_machines(here, capsys):
     assert any("this version trains on one" in finding["line"] for finding in several["findings"])
 
 
+def test_seventy_billion_parameters_are_streamed_through_16_gb(here, capsys):
+    config_only(here / "model", **LLAMA_70B)
+    assert call("train.precision=auto", "train.stream=true", "--device", "16g", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["plan"]
+    assert found["fits"]
+    assert found["memory_bytes"]["activations"] < 4 << 30  # what goes from layer to layer, and one layer's own
+
+
+def test_a_streamed_draft_keeps_what_the_open_run_keeps(here):
+    zoo.tiny_folder(here / "model", "llama")
+    reading = draft.read(recipe.load("numbers.yaml", ["train.stream=true"]))
+    drafted, ready = draft.draft(reading).plan, assembly.opened(reading).plan
+    assert drafted.setup.checkpointing
+    assert drafted.setup.checkpointing == ready.setup.checkpointing
+    for part in ("activations", "logits", "allocator"):
+        assert drafted.memory_bytes[part] == ready.memory_bytes[part], part
+
+
 def test_memory_alone_has_no_time(here, capsys):
     zoo.tiny_folder(here / "model", "llama")
     capsys.readouterr()

@@ -238,7 +238,7 @@ def predict(
     machine = machine or here(next(model.parameters()).device)
     lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.units)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
-    checkpointing = layers.checkpoints_activations(model)
+    checkpointing = layout.whole or layers.checkpoints_activations(model)  # streamed layers always do; a drawn one cannot say
     needs = change(needs_of(model, precision, layout.rows == "packed", machine.kind))
     needs = dataclasses.replace(needs, streamed=needs.streamed or layout.whole)
     setup = Setup(

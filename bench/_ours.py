@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from _shapes import OURS_INT8, SHAPES, bare_model, tuner_of
 
-from seektune import assembly
+from seektune import assembly, draft
 from seektune.contracts import Document, Event
 from seektune.objectives.classify import Classify
 from seektune.objectives.sft import SFT
@@ -72,7 +72,7 @@ def trainer_of(job: dict[str, Any], folder: Path, observers: list[Any], made: ty
     source.open(documents_of(job), batch_size=job["batch_size"], unit=1, seed=0)
     steps = source.batches_per_epoch()
     options = Train(steps=steps, batch_size=job["batch_size"], precision=job["precision"], save_every=10**9)
-    layout = assembly.layout_of(model, objective, options, proved, device, 0)
+    layout = draft.layout_of(model, objective, options, proved, device, 0)
     return made(
         model, tuner, objective, AdamW(RATE, DECAY).build(parameter_groups(model, DECAY)), Constant(), source,
         Run.create(folder, "run"), options, layout, Precision(job["precision"], "cpu"), steps, device, observers=observers,

@@ -8,7 +8,7 @@ import pytest
 import torch
 import zoo
 
-from seektune import assembly, recipe
+from seektune import assembly, draft, recipe
 from seektune.errors import InputError, RefusedError
 from seektune.evaluate import stored
 from seektune.models import isolation
@@ -113,12 +113,10 @@ def test_a_model_that_cannot_be_packed_runs_and_says_so(here):
 
 def test_prefixes_are_shared_where_rows_are_packed_and_it_was_proved():
     model, pairs = zoo.tiny("qwen2"), SimpleNamespace(head="lm", unit=2)
-    data = SimpleNamespace(renderer=SimpleNamespace(pad_id=0))
 
     def layout(share=True, decided=None, **train):
-        recipe = SimpleNamespace(objective=pairs, train=Train(steps=1, **train))
         proved = isolation.isolate(model, share=share)
-        return assembly._layout(recipe, data, model, proved, torch.device("cpu"), decided)
+        return draft.layout_of(model, pairs, Train(steps=1, **train), proved, torch.device("cpu"), 0, decided)
 
     assert layout().share
     assert not layout(share=False).share  # as for an objective whose unit is one document

@@ -16,19 +16,6 @@ from seektune.commands import check
 from seektune.errors import InputError, RecipeError
 from seektune.models import load
 
-LLAMA_70B = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "dtype": "bfloat16",
-}
-
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -91,7 +78,7 @@ def test_checkpointing_is_chosen_where_only_that_fits(here, monkeypatch):
 
 
 def test_seventy_billion_parameters_on_named_machines(here, capsys):
-    config_only(here / "model", **LLAMA_70B)
+    config_only(here / "model", **zoo.LLAMA_70B)
     with pytest.raises(InputError, match=r"plan: .* will be needed and 80\.0 GiB are there; .*sharding over 2 devices"):
         call("train.precision=auto", "--device", "h100", "--json")
     found = json.loads(capsys.readouterr().out)
@@ -108,7 +95,7 @@ def test_seventy_billion_parameters_on_named_machines(here, capsys):
 
 
 def test_seventy_billion_parameters_are_streamed_through_16_gb(here, capsys):
-    config_only(here / "model", **LLAMA_70B)
+    config_only(here / "model", **zoo.LLAMA_70B)
     assert call("train.precision=auto", "train.stream=true", "--device", "16g", "--json") == 0
     found = json.loads(capsys.readouterr().out)["plan"]
     assert found["fits"]
@@ -146,7 +133,7 @@ def test_a_config_without_weights_is_planned_for_this_machine_too(here, capsys):
 
 
 def test_training_without_weights_is_refused_as_before(here):
-    config_only(here / "model", **LLAMA_70B)
+    config_only(here / "model", **zoo.LLAMA_70B)
     with pytest.raises(InputError, match="no weights"):
         assembly.prepare(recipe.load("numbers.yaml"))
 

@@ -130,6 +130,18 @@ CONFIGS: dict[str, dict[str, Any]] = {  # name -> what differs from SIZES; "mode
     "roberta": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "type_vocab_size": 1},
     "modernbert": {"local_attention": 8, "cls_token_id": BOS, "sep_token_id": EOS},
 }
+LLAMA_70B: dict[str, Any] = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 8192,
+    "intermediate_size": 28672,
+    "num_hidden_layers": 80,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "dtype": "bfloat16",
+}  # a config to plan for: never made
 ARCHITECTURES = list(CONFIGS)
 DECODERS = [name for name in ARCHITECTURES if name not in ENCODERS]
 CLASSIFIERS = [

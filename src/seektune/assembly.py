@@ -44,7 +44,6 @@ from .train.trainer import Layout, Tally, Trainer, cannot_write
 
 if TYPE_CHECKING:
     from .recipe import Recipe
-    from .train.options import Train
 
 RUNS = Path("runs")
 
@@ -91,7 +90,7 @@ def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Ass
     if recipe.model.new_tokens:
         heads.add_tokens(model, load.open_tokenizer(draft.tokenizer_folder(folder)), recipe.model.new_tokens)
     model, proved = set_up(model, recipe.tuner, recipe.objective, precision, recipe.model.base)
-    layout = _layout(recipe, data, model, proved, device, decided)
+    layout = draft.layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id, decided)
     if recipe.train.stream:
         streaming.cut_by(model, layout, recipe.objective.unit)
     recipe.source.open(
@@ -176,38 +175,6 @@ def _restore(ready: Assembled) -> dict[str, Any]:
         return {"int8": proof.compare(before, proof.logits_of(ready.model, documents))} if documents else {}
 
 
-def _layout(
-    recipe: Recipe,
-    data: Prepared,
-    model: torch.nn.Module,
-    proved: isolation.Isolation,
-    device: torch.device,
-    decided: dict[str, Any] | None,
-) -> Layout:
-    if decided:
-        return Layout(
-            decided["rows"], data.renderer.pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
-            decided.get("share", False), whole=recipe.train.stream,
-        )  # fmt: skip
-    return layout_of(model, recipe.objective, recipe.train, proved, device, data.renderer.pad_id)
-
-
-def layout_of(
-    model: torch.nn.Module,
-    objective: Objective,
-    options: Train,
-    proved: isolation.Isolation,
-    device: torch.device,
-    pad_id: int,
-) -> Layout:
-    """How micro-batches are made of a model that is set up."""
-    rows = "padded" if proved.packed and not options.packing else proved.rows
-    records = None if options.microbatch == "auto" else int(options.microbatch)
-    tokens = plan.choose_tokens(model, options, device=device)
-    share = rows == "packed" and proved.shares and not options.stream
-    return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
-
-
 # ---- a run, from its folder to its report ----
 
 
@@ -289,7 +256,7 @@ def _work(ready: Assembled, held: Run) -> Run:
 def _train(ready: Assembled, held: Run) -> tuple[Tally, int]:
     """Training alone, and the most memory that it took."""
     recipe = ready.recipe
-    plan.release_memory()  # what the evaluation before took is not training's
+    runtime.release_memory()  # what the evaluation before took is not training's
     runtime.reset_peak_rss()
     valid: Sequence[Any] = ready.data.valid_tokens if ready.data.valid_tokens is not None else ()
     trainer = Trainer(

@@ -27,7 +27,9 @@ from .train.precision import prepare_dtypes
 from .train.trainer import Layout
 
 if TYPE_CHECKING:
+    from .contracts import Objective
     from .recipe import Recipe
+    from .train.options import Train
 
 UNDECIDED = prefix_cache.Decision("decided when the model is open")
 SMALL = 1 << 30  # bytes on disk up to which a model is opened as fast as it is drawn
@@ -122,7 +124,8 @@ def draft(
     expected = blueprint.isolate(model)
     fuse.fuse(model)
     there = machine or plan.here(reading.device)
-    layout = _layout(reading, model, expected, there, decided)
+    layout = layout_of(model, recipe.objective, recipe.train, expected, reading.device, data.renderer.pad_id, decided,
+                       there.memory_bytes)  # fmt: skip
     recipe.source.open(
         data.train_tokens, batch_size=recipe.train.batch_size, unit=recipe.objective.unit, seed=recipe.seed
     )
@@ -154,17 +157,28 @@ def changed(recipe: Recipe, needs: plan.Needs, count: int) -> plan.Needs:
     return proposals.sharded(needs, count) if count > 1 else needs
 
 
-def _layout(
-    reading: Reading, model: Any, expected: isolation.Isolation, there: Device, decided: dict[str, Any] | None
+def layout_of(
+    model: torch.nn.Module,
+    objective: Objective,
+    options: Train,
+    proved: isolation.Isolation,
+    device: torch.device,
+    pad_id: int,
+    decided: dict[str, Any] | None = None,
+    limit: int | None = None,
 ) -> Layout:
-    recipe, pad = reading.recipe, reading.data.renderer.pad_id
+    """How micro-batches are made of a model that is set up, or drawn. `decided`: what a run that is resumed had come to;
+    `limit`: bytes of the machine, where it is not this one."""
     if decided:
-        records, tokens = decided["microbatch_records"], decided["microbatch_tokens"]
-        return Layout(decided["rows"], pad, records, tokens, whole=recipe.train.stream)
-    rows = "padded" if expected.packed and not recipe.train.packing else expected.rows
-    records = None if recipe.train.microbatch == "auto" else int(recipe.train.microbatch)
-    tokens = plan.choose_tokens(model, recipe.train, device=reading.device, limit=there.memory_bytes)
-    return Layout(rows, pad, records, tokens, whole=recipe.train.stream)
+        return Layout(
+            decided["rows"], pad_id, decided["microbatch_records"], decided["microbatch_tokens"],
+            decided.get("share", False), whole=options.stream,
+        )  # fmt: skip
+    rows = "padded" if proved.packed and not options.packing else proved.rows
+    records = None if options.microbatch == "auto" else int(options.microbatch)
+    tokens = plan.choose_tokens(model, options, device=device, limit=limit)
+    share = rows == "packed" and proved.shares and not options.stream
+    return Layout(rows, pad_id, records, tokens, share, whole=options.stream)
 
 
 def refuse(predicted: plan.Plan) -> None:

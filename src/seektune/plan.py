@@ -22,7 +22,7 @@ from . import proposals, runtime
 from .contracts import Batch, Document
 from .devices import Device
 from .models import cost, layers, streaming
-from .runtime import release_memory, rss
+from .runtime import rss
 
 if TYPE_CHECKING:
     import torch
@@ -238,7 +238,9 @@ def predict(
     machine = machine or here(next(model.parameters()).device)
     lengths, records = np.asarray(tokens.lengths), np.asarray(tokens.units)
     starts = np.flatnonzero(np.diff(records, prepend=records[0] - 1))
-    checkpointing = layout.whole or layers.checkpoints_activations(model)  # streamed layers always do; a drawn one cannot say
+    checkpointing = layout.whole or layers.checkpoints_activations(
+        model
+    )  # streamed layers always do; a drawn one cannot say
     needs = change(needs_of(model, precision, layout.rows == "packed", machine.kind))
     needs = dataclasses.replace(needs, streamed=needs.streamed or layout.whole)
     setup = Setup(
@@ -367,7 +369,7 @@ def timed(plan: Plan, model: torch.nn.Module, objective: Objective, tokens: Sequ
         for chosen, repeats in ((documents, 2), (_middling(plan.setup), 1)):
             batch = [_copy(tokens[i]) for i in chosen]
             points.append((_flops_of(plan.setup, chosen), fastest(lambda batch=batch: step(batch), repeats)))  # type: ignore[misc]
-    release_memory()
+    runtime.release_memory()
     return with_speed(plan, points)
 
 

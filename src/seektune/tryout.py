@@ -64,7 +64,7 @@ def _fits(ready: Any) -> bool:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as failure:
         if not is_out_of_memory(failure):
             raise
-    plan.release_memory()
+    runtime.release_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return False

@@ -18,19 +18,6 @@ from seektune.tuners.freeze import Freeze
 from seektune.tuners.full import Full
 from seektune.tuners.lora import LoRA
 
-LLAMA_70B = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 8192,
-    "intermediate_size": 28672,
-    "num_hidden_layers": 80,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "dtype": "bfloat16",
-}
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -126,7 +113,7 @@ def test_drawing_leaves_random_states_and_reads_no_weight(folders, tmp_path) -> 
 
 
 def test_seventy_billion_parameters_are_drawn_without_their_memory(tmp_path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA_70B))
+    (tmp_path / "config.json").write_text(json.dumps(zoo.LLAMA_70B))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     drawn = blueprint.tuned(blueprint.draw(load.Model(path=str(tmp_path))), LoRA(rank=16))
     blueprint.isolate(drawn)

@@ -52,6 +52,18 @@ class Device:
         return self
 
 
+def on_device_of(tokens):
+    """`assembly.prepare` of a machine that holds no more than so many tokens."""
+    prepare = assembly.prepare
+
+    def small(*given):
+        ready = prepare(*given)
+        Device(tokens).on(ready)
+        return ready
+
+    return small
+
+
 def trained(ready, name):
     run = Run.create(assembly.RUNS, name)
     assembly._describe(ready, run)
@@ -103,13 +115,7 @@ def test_what_does_not_fit_is_halved_before_the_first_step_and_told_once(here):
 
 
 def test_one_record_that_does_not_fit_stops_the_run_before_it_begins(here, monkeypatch):
-    prepare = assembly.prepare
-
-    def small(*given):
-        ready = prepare(*given)
-        Device(20).on(ready)
-        return ready
-
+    small = on_device_of(20)
     monkeypatch.setattr(assembly, "prepare", small)
     with pytest.raises(InputError, match=r"out of memory with one record of \d+ tokens.*the plan said"):
         assembly.run(read())
@@ -137,12 +143,7 @@ def described_without_observers(ready, run, describe=assembly._describe):
 
 
 def test_a_resumed_run_takes_the_cut_that_was_stored(here, monkeypatch):
-    prepare = assembly.prepare
-
-    def small(*given):
-        ready = prepare(*given)
-        Device(60).on(ready)
-        return ready
+    small = on_device_of(60)
 
     class Stop:
         def observe(self, event):

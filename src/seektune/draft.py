@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import tokenizers
 import torch
 
-from . import console, doctor, fitting, plan, proposals, runtime, tryout
+from . import console, doctor, fitting, passage, plan, proposals, runtime, tryout
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
+from .data.store import Records
 from .devices import Device
 from .errors import InputError
 from .models import adapters, blueprint, fuse, heads, isolation, load
@@ -83,12 +84,24 @@ def read(recipe: Recipe, decided: dict[str, Any] | None = None, machine: Device 
     renderer = with_new_tokens(
         Renderer.from_folder(tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens
     )
-    data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed,
-                        cache=runtime.cache_folder(), show=lambda task: console.Progress(task, None))  # fmt: skip
+    data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed, cache=runtime.cache_folder(),
+                        show=_shown, staged=lambda i, records: _staged(recipe, i, records))  # fmt: skip
     doctor.check_data(recipe, data)
     asked = recipe.train.precision
     chosen = "bfloat16" if machine and asked == "auto" else precision_of(asked, device)
     return Reading(recipe, data, folder, device, (decided or {}).get("precision") or chosen)
+
+
+def _shown(task: str) -> console.Progress:
+    return console.Progress(task, None)
+
+
+def _staged(recipe: Recipe, number: int, records: Records) -> Records:
+    """The records of an input after its stages."""
+    return passage.staged(
+        recipe.data.train[number].stages, records, cache=runtime.cache_folder() / "staged", seed=recipe.seed,
+        processes=runtime.usable_cores(), show=_shown, where=f"data.train.{number}.stages",
+    )  # fmt: skip
 
 
 def with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:

@@ -17,11 +17,16 @@ def of(noun: str) -> list[str]:
     return [kind for name, kind in KINDS if name == noun]
 
 
+def plain(noun: str, kind: str) -> dict[str, Any]:
+    """The spec of a kind as it is; with the class's `example` where it cannot do without some options."""
+    return {"kind": kind} | dict(getattr(kinds.find(noun, kind), "example", {}))
+
+
 def variants(noun: str, kind: str) -> list[dict[str, Any]]:
     """Specs of a kind: as it is, and once for each option with the other value that its probe names."""
-    plain = {"kind": kind}
+    bare = plain(noun, kind)
     options = kinds.fields(kinds.find(noun, kind))
-    return [plain] + [plain | {kinds.key_of(f): f.metadata["probe"].other} for f in options]
+    return [bare] + [bare | {kinds.key_of(f): f.metadata["probe"].other} for f in options]
 
 
 def all_variants(noun: str) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import shutil
@@ -43,6 +44,7 @@ def make(folder: Path) -> Path:
     )
     _rows(folder / "capitals.jsonl", capitals())
     (folder / "other.jinja").write_text("{{ '<bos>' }}" + zoo.TEMPLATE)
+    stage_files(folder)
     _answering(folder)
     _hub(folder)
     _own_code(folder)
@@ -80,6 +82,49 @@ def instructions(count: int, start: int = 0) -> list[dict[str, str]]:
             "instruction": f"say {i}", "input": WORDS[i % 8], "output": " ".join(words), "text": f"{i}: " + ", ".join(words),
             "topic": TOPICS[i % 4],
         })  # fmt: skip
+    return made
+
+
+def stage_files(folder: Path) -> Path:
+    """The records for stages, and the files that their examples name: those of a kind are made by `files(folder)` in
+    tests/stages/files_of_<kind>.py, where it needs any."""
+    _rows(folder / "stages.jsonl", stage_records())
+    for path in sorted((Path(__file__).parent.parent / "stages").glob("files_of_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.files(folder)
+    return folder
+
+
+def stage_records() -> list[dict[str, Any]]:
+    """What stages look at, in Chinese and English: conversations and labelled texts, repeated, near each other, with numbers, names and marks."""
+    made: list[dict[str, Any]] = []
+    for i in range(24):
+        word, other = WORDS[i % 8], WORDS[(i * 3 + 1) % 8]
+        asked, said = (
+            f"What did the {word} say about the {other} in {1990 + i}?",
+            f"The {word} said that {i + 1}% of the {other} went north.",
+        )
+        if i % 3 == 0:
+            asked, said = (
+                f"第{i}家公司的利润是多少？请写信到 a{i}@example.com。",
+                f"公司第{i}季度利润为{i + 1}.5亿元，比上年增长{i}%。",
+            )
+        made.append({"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}], "topic": TOPICS[i % 4],
+                     "label": ("good", "bad", "good")[i % 3]})  # fmt: skip
+    made.append(dict(made[4]))
+    near = [dict(turn) for turn in made[5]["messages"]]
+    near[1]["content"] += " Again."
+    made.append({**made[5], "messages": near})
+    made.append(
+        {
+            "messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "word"}],
+            "topic": "towns",
+            "label": "bad",
+        }
+    )
     return made
 
 

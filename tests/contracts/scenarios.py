@@ -20,8 +20,11 @@ import pytest
 import torch
 
 from seektune import assembly, kinds, recipe, recipe_yaml
+from seektune.data.stream import Found, stream
 from seektune.errors import InputError, RefusedError, RunFailedError, StoppedError
+from seektune.passage import Passage
 from seektune.run import Run
+from seektune.stages._work import PLACE
 
 MEASURED = {"time", "seconds", "tokens_per_second", "waiting"}  # figures of the clock: two equal runs differ in them
 QUOTES_THE_PLAN = {"plan", "measured", "comparison"}  # parts of a report
@@ -39,6 +42,7 @@ class Outcome:
     calls: list[tuple[int, ...]] = field(default_factory=list)  # shape of the ids of each forward while training
     saved_bytes: int = 0  # tensors kept for backward, all steps together
     gradient: dict[str, torch.Tensor] = field(default_factory=dict)  # of the first step, after clipping
+    staged: list[Any] = field(default_factory=list)  # records, reports of the stages
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,19 @@ def everything(read: recipe.Recipe, outcome: Outcome) -> None:
     assembly.run(read)
 
 
+def staging(read: recipe.Recipe, outcome: Outcome) -> None:
+    """The stages of a recipe's input over its records; no model."""
+    [given] = read.data.train
+    found = [
+        row | {PLACE: place}
+        for place, row in stream([dataclasses.replace(given, stages=[])], Found())
+        if isinstance(row, dict)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        passage = Passage(given.stages, Path(folder), read.seed)
+        outcome.staged = [list(passage.run(found)), stable([{**r, "options": 0} for r in passage.reports])]
+
+
 BASE: dict[str, Any] = {
     "model": {"path": "model"},
     "data": {"train": [{"path": "train.jsonl"}]},
@@ -85,6 +102,7 @@ SCENARIOS = {
     "classify": Scenario(training, {"objective.kind": "classify", "data.train.0.path": "labels.jsonl"}),
     "overfit": Scenario(training, {"data.valid.path": "other.jsonl", "train.validate_every": 1, "train.steps": 12, "optimizer.learning_rate": 0.3}),
     "non_finite": Scenario(training, {"optimizer.learning_rate": 1e30, "train.clip": None}),
+    "stage": Scenario(staging, {"data.train.0.path": "stages.jsonl"}),
     "unfit_rows": Scenario(training, {"data.train.0.path": "one_unfit_row.jsonl", "data.allow_dropped": 0.2}),
     "hub": Scenario(training, {"model.path": "owner/tiny"}),
     "remote_code": Scenario(training, {"model.path": "own_code"}),
@@ -180,6 +198,7 @@ LOOKS: dict[str, Callable[[Outcome], Any]] = {
     "calls": lambda outcome: _some(outcome.calls),
     "memory": lambda outcome: _some(outcome.saved_bytes),
     "stop": stop,
+    "stage": lambda outcome: _some(outcome.staged),
 }
 NOT_FOR_LOOKING = ("recipe.yaml", "environment.json", "plan.json")  # what merely stands there has no effect
 

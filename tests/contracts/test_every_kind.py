@@ -27,12 +27,14 @@ def test_there_are_kinds_of_every_noun_that_a_run_needs() -> None:
 
 
 @pytest.mark.parametrize(("noun", "kind"), every.KINDS)
-def test_is_a_dataclass_that_needs_nothing(noun: str, kind: str) -> None:
+def test_is_a_dataclass_that_needs_nothing_but_its_example(noun: str, kind: str) -> None:
     cls = kinds.find(noun, kind)
     assert dataclasses.is_dataclass(cls)
-    built = kinds.build(noun, {"kind": kind})
+    built = kinds.build(noun, every.plain(noun, kind))
     assert type(built) is cls
-    assert built == cls()
+    example = getattr(cls, "example", {})
+    assert built == cls(**example)
+    assert set(example) == {name for name, _, default, _ in kinds.options(cls) if default is ...}
 
 
 @pytest.mark.parametrize(("noun", "kind"), every.KINDS)

@@ -15,7 +15,7 @@ from .. import commands
 from ..errors import RecipeError, nearest, problem
 
 # along the life of a model; verbs that are not named here follow
-ORDER = ("new", "check", "train", "evaluate", "compare", "chat", "runs", "kinds")
+ORDER = ("new", "data", "check", "train", "evaluate", "compare", "chat", "runs", "kinds")
 
 
 def verbs(package: ModuleType = commands) -> dict[str, str]:
@@ -48,8 +48,8 @@ class Parser(argparse.ArgumentParser):
         raise RecipeError(problem(self.prog, message, fix=f"`{self.prog} --help` tells what it takes"))
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Options may stand before, between and after the other arguments."""
-        options, rest = self.parse_known_intermixed_args(argv)
+        """Options may stand before, between and after the other arguments; not where a verb has verbs of its own."""
+        options, rest = (self.parse_known_args if self._subparsers else self.parse_known_intermixed_args)(argv)
         if rest:
             known = [name for name in self._option_string_actions if name.startswith("--")]
             raise RecipeError([problem(self.prog, f"unknown argument {r!r}", fix=_near(r, known)) for r in rest])

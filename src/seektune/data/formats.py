@@ -145,7 +145,7 @@ def _open(inputs: list[Input], wants: Wants) -> list[_Opened]:
 def _key(opened: list[_Opened], allow_dropped: float, wants: str) -> str:
     parts: list[Any] = [FORMAT, allow_dropped, wants]
     for one in opened:
-        options = dataclasses.asdict(one.given)
+        options = dataclasses.asdict(dataclasses.replace(one.given, stages=[]))
         parts.append(
             [
                 sorted(options.items(), key=str),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..contracts import Probe, at_least, between, option
+from ..contracts import Probe, Stage, at_least, between, option
 from ..errors import RecipeError, nearest, problem
 
 Format = Literal["auto", "messages", "conversations", "instruction", "completion", "text", "label", "pair"]
@@ -61,6 +61,11 @@ class Input:
         probe=Probe(other={"output": "input", "input": "output"}),
         check=_ours,
         factory=dict,
+    )
+    stages: list[Stage] = option(
+        help="what is done to the records before they are split and rendered, in order",
+        probe=Probe(other=[{"kind": "length", "least": 40}]),
+        factory=list,
     )
 
 

@@ -11,11 +11,12 @@ from ..errors import DataError, problem
 from . import formats, split
 from .chat import Renderer
 from .fingerprint import fingerprint
-from .options import Data
+from .options import Data, Input
 from .store import Records
 from .tokens import Tokens, tokenise
 
 Show = Callable[[str], Callable[[int, int], None]]  # a task's name -> what is told (done, total)
+Staged = Callable[[int, Records], Records]  # number of an input, its records -> these after its stages
 
 
 @dataclass
@@ -56,15 +57,25 @@ def prepare(
     seed: int,
     cache: Path | None,
     show: Show = quiet,
+    staged: Staged | None = None,
 ) -> Prepared:
-    """Raises DataError with everything that is wrong with the files, before anything heavy is loaded."""
-    records = formats.read(
-        list(data.train), data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading")
-    )
+    """Raises DataError with everything that is wrong with the files, before anything heavy is loaded.
+
+    `staged` runs the stages of an input, where it has any.
+    """
+
+    def read(inputs: list[Input]) -> Records:
+        return formats.read(inputs, data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
+
+    if any(one.stages for one in data.train):
+        assert staged is not None, "an input has stages, and nobody to run them"
+        parts = [staged(i, read([one])) if one.stages else read([one]) for i, one in enumerate(data.train)]
+        records = Records.joined(parts)
+    else:
+        records = read(list(data.train))
     valid: Records | None = None
     if data.valid is not None and data.valid.path is not None:
-        given = [replace(data.train[0], path=data.valid.path)]  # of the same shape and columns
-        valid = formats.read(given, data.allow_dropped, head, cache=_sub(cache, "records"), show=show("reading"))
+        valid = read([replace(data.train[0], path=data.valid.path)])  # of the same shape and columns, without stages
     elif data.valid is not None:
         records, valid = split.split(records, data.valid, seed)
     labels, several = _labels(records) if head == "classifier" else (None, False)

@@ -48,13 +48,18 @@ def rows(file: File, encoding: str, raw: IO[bytes]) -> Generator[Row, None, None
     """Every row of a file that was opened as `raw` (whose position tells the progress). Close it before `raw`."""
     if file.kind == "parquet":
         return _parquet(file, raw)
+    return rows_of(file, encoding, unpacked(file, raw))
+
+
+def rows_of(file: File, encoding: str, stream: IO[bytes]) -> Generator[Row, None, None]:
+    """The same of a file that is no Parquet, from the bytes that were packed in it."""
     if file.kind in ("json", "jsonl") and _is_jsonl(file):
-        return _json_lines(unpacked(file, raw), encoding)
-    return _decoded(file, encoding, raw)
+        return _json_lines(stream, encoding)
+    return _decoded(file, encoding, stream)
 
 
-def _decoded(file: File, encoding: str, raw: IO[bytes]) -> Generator[Row, None, None]:
-    text = io.TextIOWrapper(unpacked(file, raw), encoding, newline="\n" if file.kind == "text" else "")
+def _decoded(file: File, encoding: str, stream: IO[bytes]) -> Generator[Row, None, None]:
+    text = io.TextIOWrapper(stream, encoding, newline="\n" if file.kind == "text" else "")
     try:
         if file.kind == "text":
             yield from _text(text)

@@ -16,6 +16,7 @@ import tempfile
 import time
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,9 @@ def digest(record: Record, keys: Iterable[str] | None = OWN) -> bytes:
 class Records(Sequence[Record]):
     """Records in memory or in a store; a view where `rows` picks some. Can be sent to another process."""
 
-    def __init__(self, held: _Store | _Memory, rows: np.ndarray | None = None, facts: dict[str, Any] | None = None):
+    def __init__(
+        self, held: _Store | _Memory | _Joined, rows: np.ndarray | None = None, facts: dict[str, Any] | None = None
+    ):
         self._held, self._rows = held, rows
         self.facts: dict[str, Any] = held.facts if facts is None else facts
 
@@ -52,6 +55,11 @@ class Records(Sequence[Record]):
     def of(cls, records: Sequence[Record], name: str = "record") -> Records:
         """Records that stand in memory; `where` counts them from 1 behind `name`."""
         return cls(_Memory(list(records), name))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Records]) -> Records:
+        """One after the other; `source` is the number of the part."""
+        return cls(_Joined(list(parts)))
 
     def __len__(self) -> int:
         return len(self._held) if self._rows is None else len(self._rows)
@@ -123,6 +131,44 @@ class _Memory:
 
     def whole_digests(self) -> np.ndarray:
         return _pairs(b"".join(digest(record, None) for record in self._records))
+
+
+class _Joined:
+    def __init__(self, parts: list[Records]):
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.facts: dict[str, Any] = {
+            "records": int(self._ends[-1]),
+            "inputs": [one for part in parts for one in part.facts["inputs"]],
+            "notes": [note for part in parts for note in part.facts.get("notes", [])],
+        }
+        if any("labels" in part.facts for part in parts):
+            counts = sum((Counter(part.facts.get("labels", {})) for part in parts), Counter[str]())
+            self.facts["labels"] = dict(sorted(counts.items()))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def _at(self, row: int) -> tuple[int, int]:
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return part, row - (int(self._ends[part - 1]) if part else 0)
+
+    def record(self, row: int) -> Record:
+        part, inside = self._at(row)
+        return self._parts[part][inside]
+
+    def where(self, row: int) -> str:
+        part, inside = self._at(row)
+        return self._parts[part].where(inside)
+
+    def source(self, row: int) -> int:
+        return self._at(row)[0]
+
+    def digests(self) -> np.ndarray:
+        return np.concatenate([part.digests for part in self._parts])
+
+    def whole_digests(self) -> np.ndarray:
+        return np.concatenate([part.whole_digests for part in self._parts])
 
 
 def _pairs(digests: bytes | bytearray) -> np.ndarray:

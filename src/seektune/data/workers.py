@@ -73,7 +73,7 @@ class Pool:
             assert worker.stdout is not None
             answer = pickle.load(worker.stdout)
         except (BrokenPipeError, EOFError) as error:
-            raise RuntimeError(f"a tokenising process ended with exit code {worker.wait()}") from error
+            raise RuntimeError(f"a worker process ended with exit code {worker.wait()}") from error
         finally:
             self.idle.put(worker)
         if isinstance(answer, BaseException):

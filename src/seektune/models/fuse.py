@@ -149,7 +149,9 @@ def _width(module: Any) -> int:
 
 
 def _dtype(module: torch.nn.Module) -> torch.dtype:
-    """Of frozen weights, where there are any: the type of the arithmetic."""
+    """Of frozen weights, where there are any: the type of the arithmetic. Those in int8 round too coarsely for float32's bar."""
+    if any(isinstance(inner, Int8Linear) for inner in module.modules()):
+        return torch.bfloat16
     frozen = [p.dtype for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
     return frozen[0] if frozen else next(module.parameters()).dtype
 

@@ -1,0 +1,1 @@
+"""The verbs of `seektune data`, one file each."""

@@ -1,0 +1,162 @@
+"""Models that stages write and judge with: a folder, a run, a hub id or `base:tiny` behind our engine, or an OpenAI-compatible
+endpoint (`http://…`). What was answered once is kept in a file, so that whatever fails half way goes on from there.
+
+A stage may be handed a `Writer` of the user's own instead: anything with `write`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .. import files
+from ..contracts import Record
+from ..errors import ModelError, RunFailedError, problem
+from ._work import Work
+
+TOGETHER = 64  # prompts between two writes of the file
+AT_ONCE = 8  # requests to an endpoint under way
+TRIES = 4
+TIMEOUT = 120.0  # seconds
+LARGEST = 32 << 20  # bytes of an endpoint's answer
+
+
+class Writer(Protocol):
+    """Something that answers prompts (records with `messages` or `text`), one text each, in their order."""
+
+    def write(self, prompts: Sequence[Record]) -> list[str]: ...
+
+
+def opened(model: str, work: Work, *, name: str = "", max_new_tokens: int = 256, temperature: float = 0.0) -> Answers:
+    """A writer for what a user names, with its answers kept in the cache of `work`. `name` is the model at an endpoint."""
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": work.seed}
+    if model.startswith(("http://", "https://")):
+        inner: Writer = Endpoint(model, name, **settings)
+    else:
+        inner = Local(model, **settings)
+    return Answers(inner, work, files.sha256_text(repr([model, name, settings]))[:16])
+
+
+@dataclass
+class Answers:
+    """A writer that remembers: each prompt is asked once, and what has been answered is on disk after every few."""
+
+    inner: Writer
+    work: Work
+    key: str
+    known: dict[str, str] = field(default_factory=dict)
+    asked: int = 0  # prompts that went to the model
+
+    def __post_init__(self) -> None:
+        folder = self.work.answers
+        self.path = folder / f"{self.key}.jsonl" if folder is not None else None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.known.update((row["key"], row["text"]) for row in files.read_lines(self.path))
+
+    def write(self, prompts: Sequence[Record]) -> list[str]:
+        keys = [
+            files.sha256_text(json.dumps(prompt, ensure_ascii=True, sort_keys=True, default=str)) for prompt in prompts
+        ]
+        missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self.known}
+        show = self.work.show("asking the model")
+        done = 0
+        for part in _parts(list(missing.items())):
+            for (key, _), text in zip(part, self.inner.write([prompt for _, prompt in part]), strict=True):
+                self.known[key] = text
+                if self.path is not None:
+                    files.append_line(self.path, {"key": key, "text": text})
+            done += len(part)
+            self.asked += len(part)
+            show(done, len(missing))
+        return [self.known[key] for key in keys]
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    return (items[start : start + TOGETHER] for start in range(0, len(items), TOGETHER))
+
+
+@dataclass
+class Local:
+    """A model on this machine, opened when it is first asked."""
+
+    path: str
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 17
+    _engine: Any = None
+
+    @property
+    def engine(self) -> Any:
+        if self._engine is None:
+            from ..engine.opening import open_engine
+
+            self._engine = open_engine(self.path)
+        return self._engine
+
+    def write(self, prompts: Sequence[Record]) -> list[str]:
+        sampling = {"temperature": self.temperature, "seed": self.seed} if self.temperature else {}
+        answers = self.engine.generate(list(prompts), max_new_tokens=self.max_new_tokens, **sampling)
+        return [answer.text for answer in answers]
+
+    def score(self, records: Sequence[Record]) -> list[tuple[float, float]]:
+        """(Sum of -log p in nats, weight) of the learnt tokens of each record."""
+        return list(self.engine.score(list(records)))
+
+
+@dataclass
+class Endpoint:
+    """`POST {url}/chat/completions`. The key, where one is needed, is taken from OPENAI_API_KEY."""
+
+    url: str
+    name: str = ""
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 17
+
+    def write(self, prompts: Sequence[Record]) -> list[str]:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return list(threads.map(self._ask, prompts))
+
+    def _ask(self, prompt: Record) -> str:
+        messages = prompt.get("messages") or [{"role": "user", "content": prompt.get("text", "")}]
+        body = {"model": self.name, "messages": messages, "max_tokens": self.max_new_tokens, "temperature": self.temperature,
+                "seed": self.seed}  # fmt: skip
+        for left in reversed(range(TRIES)):
+            try:
+                return self._post(body)
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                status = getattr(error, "code", None)
+                if status is not None and status < 500 and status != 429:
+                    raise ModelError(
+                        problem(self.url, f"answered {status}", "an OpenAI-compatible endpoint")
+                    ) from error
+                if not left:
+                    fix = "what was answered is kept: run it again once the endpoint is back"
+                    raise RunFailedError(problem(self.url, f"does not answer ({error})", fix=fix)) from error
+                time.sleep(0.25 * 2 ** (TRIES - left))
+        raise AssertionError
+
+    def _post(self, body: dict[str, Any]) -> str:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get("OPENAI_API_KEY"):
+            headers["Authorization"] = f"Bearer {key}"
+        url = self.url.rstrip("/")
+        url = url if url.endswith("/chat/completions") else f"{url}/chat/completions"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+            raw = answer.read(LARGEST + 1)
+        try:
+            text = json.loads(raw)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError) as error:
+            raise ModelError(problem(self.url, f"answered {raw[:80]!r}", "choices[0].message.content")) from error
+        if not isinstance(text, str):
+            raise ModelError(problem(self.url, f"answered {raw[:80]!r}", "a text"))
+        return text

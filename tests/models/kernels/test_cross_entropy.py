@@ -83,8 +83,8 @@ def test_a_frozen_head_gets_no_gradient_and_keeps_no_matrix_of_its_size() -> Non
 
 def test_logits_never_exceed_the_set_size(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = torch.log_softmax
-    monkeypatch.setattr(torch, "log_softmax", lambda x, *a, **k: sizes.append(x.shape) or real(x, *a, **k))
+    real = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda x, *a, **k: sizes.append(x.shape) or real(x, *a, **k))
     hidden, weight, bias, targets, likely = case(torch.float32)
     kernel.cross_entropy(hidden, weight, bias, targets, likely)
     assert [tuple(size) for size in sizes] == [(7, 50), (7, 50), (7, 50), (2, 50)]
@@ -112,3 +112,12 @@ def test_no_token_gives_a_sum_that_has_a_gradient() -> None:
     found.sum().backward()
     assert weight.grad is not None
     assert not weight.grad.any()
+
+
+def test_a_target_that_is_all_but_impossible_keeps_its_loss() -> None:
+    """Its probability is zero in float32; its loss is not infinite."""
+    weight = torch.eye(4) * 200
+    hidden = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    targets = torch.tensor([1, 1])
+    losses = kernel.cross_entropy(hidden, weight, None, targets, torch.ones(2))
+    assert torch.allclose(losses, torch.tensor([200.0, 0.0]), atol=1e-5)

@@ -130,3 +130,18 @@ def test_names_and_state_are_as_they_were() -> None:
     fuse.fuse(model)
     assert [name for name, _ in model.named_parameters()] == names
     assert set(model.state_dict()) == state
+
+
+@pytest.mark.parametrize("name", ["mlp", "experts"])
+def test_gates_that_are_cut_off_keep_their_own_forward(name: str) -> None:
+    """DeepSeek V4 limits gate and up; hidden states of usual size do not reach the limit."""
+    model = zoo.tiny("deepseek_v4").requires_grad_(True)
+    limited = [m for n, m in model.named_modules() if hasattr(m, "limit") and type(m).__name__.lower().endswith(name)]
+    assert limited
+    fuse.fuse(model)
+    assert not any("forward" in vars(module) for module in limited)
+
+
+@pytest.mark.parametrize("architecture", ["qwen3_moe", "deepseek_v2", "deepseek_v3"])
+def test_experts_are_taken(architecture: str) -> None:
+    assert any(name.endswith("Experts") for name in fuse.fuse(zoo.tiny(architecture).requires_grad_(True)))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .kernels.experts import experts
 from .kernels.int8 import Int8Linear
 from .kernels.lora import Update, lora_linear
 from .kernels.mlp import Act, gated, lora_mlp
@@ -23,6 +24,7 @@ from .streaming import travels
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # relative, of output and gradient
 TOKENS = 5  # of a trial
+SCALES = (1.0, 1e3)  # of its hidden states
 
 
 def fuse(model: torch.nn.Module) -> dict[str, int]:
@@ -48,6 +50,8 @@ def _piece_for(module: Any) -> Callable[..., torch.Tensor] | None:
         return lora_forward
     if all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")) and _act(module):
         return mlp_forward
+    if _is_stacked(module) and _act(module):
+        return experts_forward
     if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return norm_forward
     return None
@@ -75,6 +79,15 @@ def mlp_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         return lora_mlp(x, gate, up, down, act)
     found: torch.Tensor = self.down_proj(gated(self.gate_proj(x), self.up_proj(x), act))
     return found
+
+
+def experts_forward(
+    self: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+) -> torch.Tensor:
+    """Of stacked experts, gates first."""
+    act = _act(self)
+    assert act is not None
+    return experts(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights, act)
 
 
 def norm_forward(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -105,9 +118,14 @@ def _is_lora(module: Any) -> bool:
     return isinstance(base, Int8Linear) or (type(base) is torch.nn.Linear and not base.weight.requires_grad)
 
 
+def _is_stacked(module: Any) -> bool:
+    """Experts in two parameters, (experts, …, …) each."""
+    return all(getattr(getattr(module, name, None), "ndim", 0) == 3 for name in ("gate_up_proj", "down_proj"))
+
+
 def _act(module: Any) -> Act | None:
-    name = type(module.act_fn).__name__
-    if isinstance(module.act_fn, torch.nn.SiLU) or name == "SiLUActivation":
+    name = type(getattr(module, "act_fn", None)).__name__
+    if isinstance(getattr(module, "act_fn", None), torch.nn.SiLU) or name == "SiLUActivation":
         return "silu"
     return "gelu_pytorch_tanh" if name == "GELUTanh" else None
 
@@ -131,19 +149,37 @@ def _same(module: Any, piece: Callable[..., torch.Tensor]) -> bool:
     parameter = next(module.parameters())
     if parameter.is_meta:
         return True
-    width = module.in_features if hasattr(module, "in_features") else _width(module)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, TOKENS, width, generator=generator).to(parameter.device, _dtype(module))
+    return all(_same_at(scale, module, piece, parameter.device) for scale in SCALES)
+
+
+def _same_at(scale: float, module: Any, piece: Callable[..., torch.Tensor], device: torch.device) -> bool:
+    """At one size of the hidden states: DeepSeek V4 cuts its gates off where they are large, which small ones do not show."""
+    hidden, *rest = _inputs(module, device)
+    given = [hidden * scale, *rest]
     try:
-        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), _resting(module):
-            own, ours = (_tried(forward, module, x) for forward in (type(module).forward, piece))
+        with torch.enable_grad(), torch.autocast(device.type, enabled=False), _resting(module):
+            own, ours = (_tried(forward, module, given) for forward in (type(module).forward, piece))
     except (RuntimeError, TypeError, ValueError, AttributeError, KeyError):
         return False
-    bar = TOLERANCE.get(x.dtype, 1e-5)
+    bar = TOLERANCE.get(hidden.dtype, 1e-5)
     return all(_near(found, expected, bar) for found, expected in zip(ours, own, strict=True))
 
 
+def _inputs(module: Any, device: torch.device) -> list[torch.Tensor]:
+    """Random ones: hidden states; for experts also who is chosen, with which weights."""
+    generator = torch.Generator().manual_seed(0)
+    width = module.in_features if hasattr(module, "in_features") else _width(module)
+    x = torch.randn(1, TOKENS, width, generator=generator).to(device, _dtype(module))
+    if not _is_stacked(module):
+        return [x]
+    count = len(module.gate_up_proj)
+    chosen = torch.rand(TOKENS, count, generator=generator).topk(min(2, count)).indices.to(device)
+    return [x[0], chosen, torch.rand(chosen.shape, generator=generator).to(device)]
+
+
 def _width(module: Any) -> int:
+    if _is_stacked(module):
+        return int(module.down_proj.shape[1])
     inner = getattr(module, "gate_proj", None)
     return int(inner.in_features if inner is not None else module.weight.shape[-1])
 
@@ -156,13 +192,13 @@ def _dtype(module: torch.nn.Module) -> torch.dtype:
     return frozen[0] if frozen else next(module.parameters()).dtype
 
 
-def _tried(forward: Callable[..., torch.Tensor], module: Any, x: torch.Tensor) -> list[torch.Tensor]:
+def _tried(forward: Callable[..., torch.Tensor], module: Any, given: list[torch.Tensor]) -> list[torch.Tensor]:
     """Output, and gradients of the input and of what is trained."""
-    x = x.clone().requires_grad_()
-    learnt = [p for p in module.parameters() if p.requires_grad]
-    y = forward(module, x)
+    inputs = [x.clone().requires_grad_(x.is_floating_point()) for x in given]
+    learnt = [p for p in module.parameters() if p.requires_grad] + [x for x in inputs if x.requires_grad]
+    y = forward(module, *inputs)
     weights = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
-    return [y.detach(), *torch.autograd.grad((y * weights).sum(), [x, *learnt])]
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), learnt)]
 
 
 def _near(found: torch.Tensor, expected: torch.Tensor, bar: float) -> bool:

@@ -74,5 +74,5 @@ $(LOWEST)/torch: constraints-lowest.txt
 	touch $@
 
 $(LOWEST)/installed: $(LOWEST)/torch pyproject.toml
-	$(LOWEST)/bin/pip install --quiet --constraint constraints-lowest.txt --editable . pytest pytest-xdist hypothesis
+	$(LOWEST)/bin/pip install --quiet --constraint constraints-lowest.txt --editable ".[data]" pytest pytest-xdist hypothesis
 	touch $@

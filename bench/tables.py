@@ -165,3 +165,34 @@ def _best(table: dict[str, Any], key: str, name: str) -> list[str]:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+DATA_COLUMNS = ("stage", "figure", "value", "asked", "reached", "data", "seconds")
+
+
+def data() -> str:
+    """The table of docs/figures/data.json, which bench/data.py writes."""
+    path = FIGURES / "data.json"
+    if not path.exists():
+        return "Not measured yet: `python bench/data.py ../shared/data --json docs/figures/data.json`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    dates = sorted({topic["date"] for topic in found["topics"].values()})
+    made = f"Made by `{found['command']}` on {' and '.join(dates)}; {found['machine']['cores']} × {found['machine']['cpu']}."
+    return f"{made}\n\n{data_rows(found['topics'])}"
+
+
+def data_rows(found: dict[str, Any]) -> str:
+    lines = ["| stage | figure | value | asked | reached | records | seconds |", "|---|---|---:|---:|---|---|---:|"]
+    for topic in found.values():
+        lines += ["| " + " | ".join(_cell(row.get(name)) for name in DATA_COLUMNS) + " |" for row in topic["rows"]]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")

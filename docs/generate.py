@@ -14,6 +14,7 @@ docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY
                                 tasks {"task": "right of all"}; intents.json: report.json of that run
 docs/figures/step-NAME.json     written by bench/step.py --json, for `<!-- steps NAME -->` and `<!-- steps all -->`
 docs/figures/memory.json       written by bench/memory.py --json, for `<!-- memory -->`
+docs/figures/data.json         written by bench/data.py --json, for `<!-- data -->`
 """
 
 from __future__ import annotations
@@ -193,6 +194,11 @@ def memory(words: dict[str, str], argument: str) -> str:
     return tables.memory()
 
 
+def data(words: dict[str, str], argument: str) -> str:
+    """Of docs/figures/data.json (bench/data.py): what the data stages did on real records."""
+    return tables.data()
+
+
 def speed(words: dict[str, str], argument: str) -> str:
     """One line from all docs/figures/step-NAME.json."""
     return tables.speed(words)
@@ -208,6 +214,7 @@ BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "files": files,
     "steps": steps,
     "memory": memory,
+    "data": data,
     "speed": speed,
 }
 
@@ -238,6 +245,7 @@ The section `tuner`, `objective`, `optimizer`, `schedule` or `source` holds one 
 of kinds.
 """
 HEADINGS = {
+    "stage": "what is done to the records of an input, in order (`data.train[].stages`)",
     "source": "where batches come from",
     "tuner": "what may change in the model",
     "objective": "what for",

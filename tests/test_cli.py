@@ -70,7 +70,7 @@ def test_help_lists_every_verb_with_its_first_line(verbs: ModuleType, capsys: py
     assert cli.main(["--help"], verbs) == 0
     assert "\n  fail  Fail as told.\n" in capsys.readouterr().out
     assert cli.verbs(verbs) == {"fail": "Fail as told."}
-    assert list(cli.verbs())[:3] == ["new", "check", "train"]
+    assert list(cli.verbs())[:4] == ["new", "data", "check", "train"]
     assert all(line.endswith(".") for line in cli.verbs().values())
 
 

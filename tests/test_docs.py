@@ -9,7 +9,7 @@ A comment in front of a code block says what it is:
                                     learnt stands in «», `---` parts documents
     <!-- run -->                    `$ seektune …` lines are run one after the other and must print what follows
 
-`…` matches anything. YAML without a comment has to load as a recipe (parts of one too), Python without a comment has to run.
+`…` matches anything. YAML without a comment has to load as a recipe or, with `stages:` or `input:`, as a pipeline (parts of one too), Python without a comment has to run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from tokenizers.pre_tokenizers import ByteLevel
 from zoo import DECODERS
 
-from seektune import cli, recipe, recipe_yaml
+from seektune import cli, kinds, recipe, recipe_yaml
 from seektune.base.tokenizer import SPECIAL, TEMPLATE
 from seektune.commands._verbs import command, parser_of, verbs
 from seektune.data import formats
 from seektune.data.chat import Renderer
 from seektune.data.options import Input
 from seektune.errors import DataError, RecipeError
+from seektune.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "src/seektune/base/MODEL_CARD.md"]
@@ -228,7 +229,17 @@ def test_recipes_load(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_files(found)
     for block in found:
         if block.language == "yaml" and not block.words:
-            load(block.body)
+            load_pipeline(block.body) if re.search(r"^(stages|input):", block.body, re.M) else load(block.body)
+
+
+def load_pipeline(text: str) -> None:
+    """A pipeline, or a part of one: every key, stage and option is known and in range."""
+    written = recipe_yaml.parse(text, "block.yaml")
+    assert not written.problems, written.problems
+    values = {"input": [{"path": "records.jsonl"}], "output": "out.jsonl"} | written.values
+    problems: list[tuple[str, str]] = []
+    kinds.construct(Pipeline, kinds.expand(Pipeline, values), "", problems)
+    assert problems == []
 
 
 def load(text: str) -> recipe.Recipe:

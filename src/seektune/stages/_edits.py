@@ -19,6 +19,7 @@ NAME_ENDS = re.compile(
     r"(公司|集团|银行|证券|保险|基金|信托|股份|科技|大学|学院|中学|小学|医院|法院|研究院|研究所|委员会|交易所|出版社|电视台|"
     r"机场|车站|省|市|县|区|镇|乡|村|路|街|州|山|江|河|湖|岛|国|先生|女士|教授|总统|主席)$"
 )
+LINKS = ("of", "and", "the", "de", "van", "von")  # between the words of a name
 LEAST_NAME = 2  # characters of a word that can be a name's end by itself: 北京市, not 市
 BEFORE_END = 2  # words before 公司 and its like that belong to the name
 SENTENCE = re.compile(r"[.!?。！？:：;；\n]\s*[\"'“”‘’()\[\]\-*]*\s*$")
@@ -66,7 +67,7 @@ def _names(text: str, words: Sequence[tuple[int, int, str]]) -> set[int]:
         word = text[start:end]
         if is_han(word):
             found |= _chinese_name(text, words, number)
-        elif word[0].isupper() and (not _begins(text, start) or word.isupper() and len(word) > 1):
+        elif word[0].isupper() and (not _begins(text, start) or (word.isupper() and len(word) > 1)):
             found |= _run(text, words, number)
     return found
 
@@ -82,12 +83,10 @@ def _run(text: str, words: Sequence[tuple[int, int, str]], number: int) -> set[i
     found, at = {number}, number - 1
     while at >= 0 and words[at][2] == "word" and not text[words[at][1] : words[at + 1][0]].strip():
         word = text[words[at][0] : words[at][1]]
-        if word in ("of", "and", "the", "de", "van", "von") and at > 0 and text[words[at - 1][0]].isupper():
-            found |= {at}
-        elif word[0].isupper():
-            found |= {at}
-        else:
+        links = word in LINKS and at > 0 and text[words[at - 1][0]].isupper()
+        if not links and not word[0].isupper():
             break
+        found.add(at)
         at -= 1
     return found
 

@@ -162,9 +162,13 @@ def whole_words(tokenizer: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for i in sorted(raw):
         text = str(tokenizer.decode([i])).strip()
-        if is_han(text):
+        if is_han(text) or (text.isalpha() and len(text) > 2 and _is_whole(tokenizer, raw[i], i, text, marks, pieces)):
             found.setdefault(text, i)
-        elif text.isalpha() and len(text) > 2 and (raw[i][0] in "Ġ▁" or not marks) and not raw[i].startswith("##"):
-            if marks or pieces or tokenizer.encode(f" {text}", add_special_tokens=False).ids[-1] == i:
-                found.setdefault(text, i)
     return found
+
+
+def _is_whole(tokenizer: Any, raw: str, number: int, text: str, marks: bool, pieces: bool) -> bool:
+    """Whether a token stands for a word and not for a part of one, as far as the tokenizer tells."""
+    if marks or pieces:
+        return raw[0] in "Ġ▁" if marks else not raw.startswith("##")
+    return len(text) > 3 and bool(tokenizer.encode(f" {text}", add_special_tokens=False).ids[-1] == number)

@@ -28,10 +28,11 @@ from seektune.contracts import Document
 from seektune.data.origins import Origins
 from seektune.data.tokens import Tokens
 from seektune.sources.mixture import Mixture
+from seektune.stages._edits import MARK
 from seektune.stages._words import words
 from seektune.stages._work import Work, equip, work_of
 from seektune.stages.adversarial import Adversarial
-from seektune.stages.augment import MARK, Augment
+from seektune.stages.augment import Augment
 
 Figure = dict[str, Any]
 SEEDS = (1, 2, 3, 4, 5)

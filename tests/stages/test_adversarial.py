@@ -14,10 +14,9 @@ import zoo
 
 from seektune.errors import DataError, ModelError
 from seektune.stages._attack import Attack, climbed, gradient, opened
-from seektune.stages._edits import pieces
+from seektune.stages._edits import MARK, pieces
 from seektune.stages._work import Work, equip, work_of
 from seektune.stages.adversarial import Adversarial
-from seektune.stages.augment import MARK
 
 GOOD = ["the lovely company won in {}", "a great market opened near Acme Holdings in {}", "好消息：今年的天气很好 {}"]
 BAD = ["the sad company lost in {}", "a poor market closed near Acme Holdings in {}", "坏消息：今年的天气不好 {}"]

@@ -22,9 +22,9 @@ from seektune.data.store import Records
 from seektune.data.tokens import Tokens, Work, tokenise
 from seektune.errors import DataError, RecipeError
 from seektune.sources.loader import Loader
-from seektune.stages._edits import joined, pieces
+from seektune.stages._edits import MARK, joined, pieces
 from seektune.stages._synonyms import NEAR, embedding, neighbours, whole_words
-from seektune.stages.augment import MARK, Augment
+from seektune.stages.augment import Augment
 
 KEPT = [
     "Goldman Sachs", "Bank of China", "贵州茅台股份有限公司", "北京市", "$3.4", "15%", "1.2", "2024", "{name}", "{{user}}", "<tag>", "[MASK]",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ._words import is_han, spans
 
+MARK = "made_by"  # key of a record that was in no file: which stage made it
+
 PROTECTED = re.compile(
     r"```.*?```|`[^`\n]+`"  # code
     r"|https?://\S+|www\.\S+|[\w.+-]+@[\w-]+\.[\w.-]+"  # addresses

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from ..contracts import Record, above, at_least, between, option
 from ..errors import DataError, problem
+from ._edits import MARK
 from ._texts import is_answer, label_of, replaced, texts
 from ._work import place_of, seen, work_of
-from .augment import MARK
 
 
 @dataclass

@@ -13,13 +13,12 @@ import numpy as np
 
 from ..contracts import Record, at_least, between, option
 from ._each import Outcome, run_each
-from ._edits import Piece, joined, pieces
+from ._edits import MARK, Piece, joined, pieces
 from ._synonyms import Synonyms, synonyms
 from ._texts import is_answer, replaced, texts
 from ._words import is_han
 from ._work import generator, seen, whole_digest, work_of
 
-MARK = "made_by"  # key of a record that was not in the files: which stage made it
 TABLE = {"table": "synonyms.csv"}
 
 

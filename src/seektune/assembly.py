@@ -242,6 +242,7 @@ def _work(ready: Assembled, held: Run) -> Run:
         "waiting_share": tally.waiting / max(tally.seconds, 1e-9),
     }
     report["proof"] = saved
+    report |= mixed(ready, tally.step)
     unmet = require.check_requirements(recipe.require, before, after)
     report["require"] = {"conditions": recipe.require, "unmet": unmet}
     held.write("report.json", report)
@@ -387,8 +388,15 @@ def model_card(ready: Assembled, held: Run) -> str:
 def _describe(ready: Assembled, held: Run) -> None:
     files.write_text(held.path / "recipe.yaml", ready.recipe.to_yaml())
     held.write("environment.json", _environment(ready))
-    held.write("data.json", ready.data.facts() | {"examples": doctor.examples(ready.data)})
+    mixture = mixed(ready, ready.total_steps)
+    held.write("data.json", ready.data.facts() | mixture | {"examples": doctor.examples(ready.data)})
     held.write("plan.json", ready.plan.as_dict() | {"decisions": ready.decisions})
+
+
+def mixed(ready: Assembled, batches: int) -> dict[str, Any]:
+    """What so many batches take of each input, where the source mixes them: shares asked and held, epochs of each."""
+    facts = getattr(ready.recipe.source, "facts", None)
+    return {"mixture": facts(batches)} if facts is not None else {}
 
 
 def _environment(ready: Assembled) -> dict[str, Any]:

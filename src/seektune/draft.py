@@ -16,6 +16,7 @@ import tokenizers
 import torch
 
 from . import console, doctor, fitting, passage, plan, proposals, runtime, tryout
+from .data.anew import Change
 from .data.chat import Renderer
 from .data.prepare import Prepared
 from .data.prepare import prepare as prepare_data
@@ -85,7 +86,7 @@ def read(recipe: Recipe, decided: dict[str, Any] | None = None, machine: Device 
         Renderer.from_folder(tokenizer_folder(folder), recipe.data.template), recipe.model.new_tokens
     )
     data = prepare_data(recipe.data, renderer, head=recipe.objective.head, seed=recipe.seed, cache=runtime.cache_folder(),
-                        show=_shown, staged=lambda i, records: _staged(recipe, i, records))  # fmt: skip
+                        show=_shown, staged=lambda i, records: _staged(recipe, i, records), anew=_anew(recipe))  # fmt: skip
     doctor.check_data(recipe, data)
     asked = recipe.train.precision
     chosen = "bfloat16" if machine and asked == "auto" else precision_of(asked, device)
@@ -102,6 +103,19 @@ def _staged(recipe: Recipe, number: int, records: Records) -> Records:
         recipe.data.train[number].stages, records, cache=runtime.cache_folder() / "staged", seed=recipe.seed,
         processes=runtime.usable_cores(), show=_shown, where=f"data.train.{number}.stages",
     )  # fmt: skip
+
+
+def _anew(recipe: Recipe) -> dict[int, list[Change]]:
+    """Of each input, what its stages do to a record in each epoch instead of once."""
+    found = {
+        number: [
+            stage.in_epoch((recipe.seed, number, place))  # type: ignore[attr-defined]
+            for place, stage in enumerate(given.stages)
+            if getattr(stage, "per_epoch", False)
+        ]
+        for number, given in enumerate(recipe.data.train)
+    }
+    return {number: changes for number, changes in found.items() if changes}
 
 
 def with_new_tokens(renderer: Renderer, tokens: list[str]) -> Renderer:

@@ -35,6 +35,7 @@ from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
 
 CARD_FORMAT = 1
 STEM = (".gz", ".zst")
+STAGE_PATHS = ("path", "against", "target", "table", "lexicon", "audit", "model")  # of stages: files, folders of models
 
 
 @dataclass(kw_only=True)
@@ -79,6 +80,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Pipeline:
     values = kinds.expand(Pipeline, written.values)
     values.pop("version", None)
     made = kinds.construct(Pipeline, _resolved(values, path.absolute().parent), "", problems)
+    for number, stage in enumerate(made.stages if made is not None else ()):
+        if getattr(stage, "per_epoch", False):
+            key = f"stages.{number}.per_epoch"
+            problems.append(
+                (key, problem(key, "a pipeline writes its records once", "false, or the stage in a recipe"))
+            )
     found = written.problems + [f"{written.where(key)}: {line}" for key, line in problems]
     if found or made is None:
         raise RecipeError(list(dict.fromkeys(found)))
@@ -91,9 +98,11 @@ def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(entry, dict) and isinstance(entry.get("path"), str):
             entry["path"] = found_at(entry["path"], folder)
     for stage in values["stages"] if isinstance(values.get("stages"), list) else []:
-        for key in ("path", "against", "target", "table", "lexicon", "audit") if isinstance(stage, dict) else ():
+        for key in STAGE_PATHS if isinstance(stage, dict) else ():
             if isinstance(stage.get(key), str):
                 stage[key] = found_at(stage[key], folder)
+            elif isinstance(stage.get(key), list):
+                stage[key] = [found_at(one, folder) if isinstance(one, str) else one for one in stage[key]]
     if isinstance(values.get("output"), str):
         values["output"] = str(folder / values["output"])
     return values

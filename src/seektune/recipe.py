@@ -180,6 +180,8 @@ def _build(values: dict[str, Any], folders: list[Path]) -> tuple[Recipe | None, 
     """The recipe, and everything that is wrong: of each option, of paths, and of what does not go together."""
     problems: list[Problem] = []
     values = kinds.expand(Recipe, values)
+    if values.get("source") is None and recipe_checks.weighed(values):
+        values["source"] = {"kind": "mixture"}
     problems += recipe_checks.resolve_paths(values, folders)
     recipe = kinds.construct(Recipe, values, "", problems)
     problems += recipe_checks.contradictions(values)

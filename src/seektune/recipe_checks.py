@@ -16,6 +16,7 @@ from typing import Any
 from . import kinds, require
 from .errors import RecipeError, nearest, problem
 from .kinds import Problem
+from .pipeline import STAGE_PATHS
 from .run import check_name
 
 
@@ -27,6 +28,7 @@ def resolve_paths(values: dict[str, Any], folders: list[Path]) -> list[Problem]:
         inputs = data.get("train")
         for i, entry in enumerate(inputs if isinstance(inputs, list) else []):
             problems += _resolve_key(entry, "path", f"data.train.{i}.path", folders)
+            _resolve_stages(entry, folders)
         problems += _resolve_key(data.get("valid"), "path", "data.valid.path", folders)
         if data.get("template", "auto") != "auto":
             problems += _resolve_key(data, "template", "data.template", folders)
@@ -47,6 +49,17 @@ def _resolve_key(section: Any, name: str, key: str, folders: list[Path]) -> list
         return [(key, problem(key, f"nothing at {text!r}", fix=_near_path(text, folders)))]
     section[name] = found
     return []
+
+
+def _resolve_stages(entry: Any, folders: list[Path]) -> None:
+    """Files that stages name; what is not there may be a hub id or an address, so the stage itself tells."""
+    stages = entry.get("stages") if isinstance(entry, dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        for key in STAGE_PATHS if isinstance(stage, dict) else ():
+            if isinstance(stage.get(key), str):
+                stage[key] = _existing(stage[key], folders) or stage[key]
+            elif isinstance(stage.get(key), list):
+                stage[key] = [(isinstance(one, str) and _existing(one, folders)) or one for one in stage[key]]
 
 
 def _resolve_model(model: dict[str, Any], folders: list[Path]) -> list[Problem]:
@@ -136,6 +149,48 @@ def contradictions(values: dict[str, Any]) -> Iterator[Problem]:
     yield from _twice(values, "evaluate")
     yield from _wrong_requirements(values)
     yield from _streamed(values)
+    yield from _mixed(values)
+    yield from _each_epoch(values)
+
+
+def weighed(values: dict[str, Any]) -> bool:
+    """Whether an input has a weight."""
+    return any(get(one, "weight") is not None for one in _inputs(values))
+
+
+def _inputs(values: dict[str, Any]) -> list[Any]:
+    inputs = get(values, "data.train")
+    return inputs if isinstance(inputs, list) else []
+
+
+def _mixed(values: dict[str, Any]) -> Iterator[Problem]:
+    """Weights need a mixture, and a mixture several inputs."""
+    source = str(get(values, "source.kind", ""))
+    for i, one in enumerate(_inputs(values)):
+        if get(one, "weight") is not None and source == "loader":
+            key = f"data.train.{i}.weight"
+            yield key, problem(key, "has no effect with source 'loader'", "source mixture", "leave `source` out")
+    if source == "mixture" and len(_inputs(values)) == 1:
+        fix = "give each origin an entry of its own under data.train, or leave `weight` and `source` out"
+        yield "data.train", problem("data.train", "a mixture of one input", "several inputs", fix)
+
+
+def _each_epoch(values: dict[str, Any]) -> Iterator[Problem]:
+    """Stages that each epoch runs anew come last; copies made before the split would stand on both of its sides."""
+    held_out = get(values, "data.valid.fraction") is not None and get(values, "data.valid.group") is None
+    for i, one in enumerate(_inputs(values)):
+        stages = get(one, "stages")
+        anew = [get(stage, "per_epoch") is True for stage in stages] if isinstance(stages, list) else []
+        for j, (stage, each) in enumerate(zip(stages or (), anew, strict=False)):
+            key = f"data.train.{i}.stages.{j}"
+            if each and not all(anew[j:]):
+                what = "is run in each epoch, and the stages behind it only once, before"
+                yield f"{key}.per_epoch", problem(f"{key}.per_epoch", what, "per_epoch stages last")
+            copies = getattr(class_of("stage", str(get(stage, "kind", ""))), "copies_records", False)
+            if copies and not each and held_out:
+                what = "its copies of held-out records would stand among the training records"
+                fix = "data.valid.path, data.valid.group or, where the stage has it, per_epoch: true"
+                yield key, problem(key, what, "validation records of their own", fix)
 
 
 def _streamed(values: dict[str, Any]) -> Iterator[Problem]:

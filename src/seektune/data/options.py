@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..contracts import Probe, Stage, at_least, between, option
+from ..contracts import Probe, Stage, above, at_least, between, option
 from ..errors import RecipeError, nearest, problem
 
 Format = Literal["auto", "messages", "conversations", "instruction", "completion", "text", "label", "pair"]
@@ -29,6 +29,12 @@ FIELDS = (
     "chosen",
     "rejected",
 )
+
+
+MIXED = {
+    "data.train": [{"path": "train.jsonl", "weight": 1.0}, {"path": "other.jsonl"}],
+    "source": {"kind": "mixture"},
+}  # of a probe
 
 
 def _ours(columns: Any) -> str | None:
@@ -66,6 +72,12 @@ class Input:
         help="what is done to the records before they are split and rendered, in order",
         probe=Probe(other=[{"kind": "length", "least": 40}]),
         factory=list,
+    )
+    weight: float | None = option(
+        None,
+        "its part of what is learnt, against the other inputs' (7, 2, 1); any makes the source a mixture, where others count 1",
+        probe=Probe(other=5.0, given=MIXED),
+        check=above(0),
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import DataError, problem
 from . import formats, split
+from .anew import Anew, Change
 from .chat import Renderer
 from .fingerprint import fingerprint
 from .options import Data, Input
+from .origins import origins_of
 from .store import Records
-from .tokens import Tokens, tokenise
+from .tokens import Tokens, Work, tokenise
 
 Show = Callable[[str], Callable[[int, int], None]]  # a task's name -> what is told (done, total)
 Staged = Callable[[int, Records], Records]  # number of an input, its records -> these after its stages
@@ -58,10 +60,11 @@ def prepare(
     cache: Path | None,
     show: Show = quiet,
     staged: Staged | None = None,
+    anew: Mapping[int, Sequence[Change]] | None = None,
 ) -> Prepared:
     """Raises DataError with everything that is wrong with the files, before anything heavy is loaded.
 
-    `staged` runs the stages of an input, where it has any.
+    `staged` runs the stages of an input, where it has any; `anew` are changes that each epoch makes to the records of an input.
     """
 
     def read(inputs: list[Input]) -> Records:
@@ -98,6 +101,10 @@ def prepare(
                 fix="look at data.max_length and data.train_on",
             )
         )
+    train_tokens.origins = origins_of(records, data.train)
+    if anew:
+        work = Work(renderer, data.train_on, data.max_length, data.too_long, labels)
+        train_tokens.anew = Anew(records, work, anew)
     valid_tokens = tokens(valid) if valid is not None else None
     prints = {"train": fingerprint(records)} | ({"valid": fingerprint(valid)} if valid is not None else {})
     return Prepared(renderer, records, valid, train_tokens, valid_tokens, labels, several, prints)

@@ -84,6 +84,11 @@ class Records(Sequence[Record]):
         """Which of the inputs the record came from."""
         return self._held.source(self._row(index))
 
+    @property
+    def sources(self) -> np.ndarray:
+        """(records,) which of the inputs each came from."""
+        return self._picked(self._held.sources())
+
     def select(self, indices: Sequence[int] | np.ndarray) -> Records:
         """A view of some records, in the order given."""
         picked = np.asarray(indices, dtype=np.int64)
@@ -126,6 +131,9 @@ class _Memory:
     def source(self, row: int) -> int:
         return 0
 
+    def sources(self) -> np.ndarray:
+        return np.zeros(len(self), np.int64)
+
     def digests(self) -> np.ndarray:
         return _pairs(b"".join(map(digest, self._records)))
 
@@ -163,6 +171,9 @@ class _Joined:
 
     def source(self, row: int) -> int:
         return self._at(row)[0]
+
+    def sources(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self._parts)), [len(part) for part in self._parts])
 
     def digests(self) -> np.ndarray:
         return np.concatenate([part.digests for part in self._parts])
@@ -208,6 +219,9 @@ class _Store:
 
     def source(self, row: int) -> int:
         return self._inputs[self._places[row][0]]
+
+    def sources(self) -> np.ndarray:
+        return np.asarray(self._inputs, np.int64)[self._places[:, 0]]
 
     def digests(self) -> np.ndarray:
         return self._load("digests")

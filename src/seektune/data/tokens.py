@@ -25,6 +25,7 @@ from ..contracts import Document, Record
 from ..errors import DataError, problem
 from .chat import Renderer
 from .fingerprint import fingerprint
+from .origins import Origins
 from .store import Records
 from .workers import Pool
 
@@ -48,15 +49,29 @@ NAMED = 1000  # dropped records that are listed by name; all are counted
 TooLong = Literal["cut", "drop", "error", "split"]
 ANOTHER_WAY = "or `data.too_long: cut` or `drop`"
 Show = Callable[[int, int], None]
+Anew = Callable[[int, int], list[Document] | None]  # (record, epoch) -> its documents; None where they are as they were
 
 
 class Tokens(Sequence[Document]):
-    """Documents behind arrays that may be memory-mapped; a `select`ion shares them."""
+    """Documents behind arrays that may be memory-mapped; a `select`ion shares them.
 
-    def __init__(self, arrays: dict[str, np.ndarray], facts: dict[str, Any], indices: np.ndarray | None = None):
+    `origins`: which inputs they came from. `anew`: makes the documents of a record for an epoch (data/anew.py); the arrays
+    hold them as they are without.
+    """
+
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        facts: dict[str, Any],
+        indices: np.ndarray | None = None,
+        origins: Origins | None = None,
+        anew: Anew | None = None,
+        epoch: int | None = None,
+    ):
         self.arrays = arrays
         self.facts = facts
         self.indices = indices
+        self.origins, self.anew, self.epoch = origins, anew, epoch
 
     @classmethod
     def of(cls, documents: Iterable[Document]) -> Tokens:
@@ -92,7 +107,14 @@ class Tokens(Sequence[Document]):
 
     def select(self, indices: Sequence[int] | np.ndarray) -> Tokens:
         """These documents, in this order; the facts stay those of the whole."""
-        return Tokens(self.arrays, self.facts, self._rows()[np.asarray(indices, dtype=np.int64)])
+        rows = self._rows()[np.asarray(indices, dtype=np.int64)]
+        return Tokens(self.arrays, self.facts, rows, self.origins, self.anew, self.epoch)
+
+    def at_epoch(self, epoch: int) -> Tokens:
+        """The documents as this epoch has them; these themselves where all epochs have the same."""
+        if self.anew is None:
+            return self
+        return Tokens(self.arrays, self.facts, self.indices, self.origins, self.anew, epoch)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -120,6 +142,18 @@ class Tokens(Sequence[Document]):
         return np.arange(len(self.arrays["records"])) if self.indices is None else self.indices
 
     def _document(self, row: int) -> Document:
+        if self.anew is None or self.epoch is None:
+            return self._held(row)
+        record = int(self.arrays["records"][row])
+        first, end = np.searchsorted(self.arrays["records"], [record, record + 1])
+        made = self.anew(record, self.epoch)
+        if made is None or len(made) != end - first:  # of another number, what stays together would change
+            return self._held(row)
+        document = made[row - int(first)]
+        document.record = record
+        return document
+
+    def _held(self, row: int) -> Document:
         held = self.arrays
         start, end = held["offsets"][row : row + 2]
         first, last = held["run_offsets"][row : row + 2]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts import Batch, Document, Probe, option
+from ._origins import at_epoch, units_of
 
 
 @dataclass
@@ -19,27 +20,21 @@ class Loader:
 
     def open(self, documents: Sequence[Document], *, batch_size: int, unit: int, seed: int) -> None:
         """`batch_size` counts records; the documents of one record stay together, pieces of a split text do not. Raises ValueError where there are none."""
-        known = getattr(documents, "units", None)
-        owners = np.asarray([d.record for d in documents] if known is None else known)
-        if len(owners) == 0:
-            raise ValueError("no documents to train on")
-        starts = np.flatnonzero(np.diff(owners, prepend=owners[0] - 1))
+        self._units = units_of(documents, unit)
         self._documents, self._seed, self._batch_size = documents, seed, batch_size
-        self._bounds = np.append(starts, len(owners))
         self._epoch = self._batch = 0
-        assert unit == 1 or (np.diff(self._bounds) == unit).all(), "every record gives one unit"
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
-            order = self._order()
+            order, documents = self._order(), at_epoch(self._documents, self._epoch)
             while self._batch < self.batches_per_epoch():
                 records = order[self._batch * self._batch_size : (self._batch + 1) * self._batch_size]
                 self._batch += 1
-                yield Batch([self._documents[i] for r in records for i in range(self._bounds[r], self._bounds[r + 1])])
+                yield Batch([document for r in records for document in self._units.documents(documents, r)])
             self._epoch, self._batch = self._epoch + 1, 0
 
     def batches_per_epoch(self) -> int:
-        return -(-(len(self._bounds) - 1) // self._batch_size)
+        return -(-len(self._units) // self._batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self._epoch, "batch": self._batch}
@@ -48,7 +43,7 @@ class Loader:
         self._epoch, self._batch = int(state["epoch"]), int(state["batch"])
 
     def _order(self) -> np.ndarray:
-        count = len(self._bounds) - 1
+        count = len(self._units)
         if not self.shuffle:
             return np.arange(count)
         return np.random.default_rng([self._seed, self._epoch]).permutation(count)

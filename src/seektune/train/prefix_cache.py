@@ -221,6 +221,8 @@ def _told(cache: PrefixCache, total: int) -> str:
 
 def _proved(model: torch.nn.Module, tokens: Tokens, layout: Layout, precision: str) -> PrefixCache:
     """The cache of this model, where a trial on two documents shows that it is right. Raises Unsuitable."""
+    if tokens.anew is not None:
+        raise Unsuitable("the documents are made anew in each epoch")
     lowest = boundary.lowest_trained(model)
     if lowest <= 0:
         raise Unsuitable("the lowest layer is trained" if lowest == 0 else "the embeddings are trained")

@@ -88,7 +88,7 @@ class Template:
 
     def _turns(self, record: Record, drawn_from: Sequence[Record]) -> list[Record]:
         """The turns of the examples of one record; their answers are not learnt."""
-        turns = []
+        turns = list[Record]()
         for shot in self._drawn(record, drawn_from) if self.shots else ():
             asked, answered = self._pair(shot)
             turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered, "train": False}]

@@ -138,7 +138,7 @@ def test_a_recipe_trains_the_terms_and_its_result_opens_again(tmp_path: Path, mo
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"model.path": out, "data.train.0.path": "train.jsonl", "tuner.kind": "lora", "objective.kind": "sft", "name": "one",
                 "train.steps": 2, "train.batch_size": 4, "train.device": "cpu", "train.precision": "float32",
-                "optimizer.learning_rate": 0.05}  # fmt: skip
+                "optimizer.kind": "adamw", "optimizer.learning_rate": 0.05}  # fmt: skip
     (tmp_path / "r.yaml").write_text(
         "model: {path: x}\ndata: {train: [{path: x}]}\ntuner: {kind: lora}\nobjective: {kind: sft}\n"
     )

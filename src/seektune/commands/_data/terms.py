@@ -71,10 +71,8 @@ def show(told: dict[str, Any], output: Path) -> None:
     console.table(["term", "id", "pieces before", "tokens of its definition"], rows)
     console.say(f"added    {len(shown):,} terms, {told['tokens_per_term_before']} tokens each before, 1 now")
     if told["without_definition"]:
-        console.warn(
-            f"{told['without_definition']:,} terms without a definition: their rows start from their pieces alone"
-        )
+        console.warn(f"without a definition: {told['without_definition']:,}; these rows start from their pieces alone")
     if told["known"]:
         some = ", ".join(told["known"][:8])
-        console.say(f"known    {len(told['known']):,} terms are one token already and stay as they are: {some}")
+        console.say(f"known    {len(told['known']):,} are one token already and stay as they are: {some}")
     console.say(f"model    {output}")

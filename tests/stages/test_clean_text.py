@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seektune.stages._clean import pieces
+from seektune.stages._clean import pieces, simplified
 from seektune.stages.clean_text import CleanText
 
 OFF = dict.fromkeys(("mojibake", "control", "html", "width", "nfc", "simplified", "spaces"), False)
@@ -76,6 +77,16 @@ def test_cleaning_twice_is_cleaning_once(text: str, simplified: bool) -> None:
     once = cleaned(text, simplified=simplified)
     if once is not None:
         assert cleaned(once, simplified=simplified) == once
+
+
+def test_no_phrase_of_opencc_is_passed_by() -> None:
+    """Texts without traditional characters are not shown to OpenCC: none of its own phrases may be taken for such."""
+    opencc = pytest.importorskip("opencc")
+    table = Path(opencc.__file__).parent / "dictionary" / "TSPhrases.txt"
+    phrases = [line.split("\t")[0] for line in table.read_text(encoding="utf-8").splitlines()]
+    assert len(phrases) > 200
+    whole = opencc.OpenCC("t2s")
+    assert [simplified(phrase) for phrase in phrases] == [whole.convert(phrase) for phrase in phrases]
 
 
 @settings(deadline=None, max_examples=200)

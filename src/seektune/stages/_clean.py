@@ -60,7 +60,7 @@ _indent = re.compile("^\u3000+", re.M)
 _many = re.compile(r"(?<=\S)  +(?=\S)")
 _trailing = re.compile(r"[ \t]+(?=\n)")
 _empty = re.compile(r"\n{3,}")
-_han = re.compile(f"[{HAN}]")
+IN_PHRASES = "瞭藉覆沈牴衹"  # simplified in some words and not in others
 _gone = re.compile("\ufffd|锟斤拷|烫烫烫")
 
 
@@ -130,12 +130,24 @@ def nfc(text: str) -> str:
 
 def simplified(text: str) -> str:
     """Traditional Chinese characters as simplified ones (OpenCC, character and phrase tables)."""
-    return str(_opencc().convert(text)) if _han.search(text) else text
+    return str(_opencc().convert(text)) if not text.isascii() and _traditional().search(text) else text
 
 
 @cache
 def _opencc() -> Any:
     return need("opencc", "clean_text").OpenCC("t2s")
+
+
+@cache
+def _traditional() -> re.Pattern[str]:
+    """Characters without which OpenCC changes nothing, so that it, which is slow, need not look: those that it changes by
+    themselves, those that it changes in phrases only, and all rare ones."""
+    common = [
+        chr(i) for first, last in ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)) for i in range(first, last + 1)
+    ]
+    made = _opencc().convert("\n".join(common)).split("\n")
+    changed = "".join(one for one, other in zip(common, made, strict=True) if one != other)
+    return re.compile(f"[{changed}{IN_PHRASES}\U00020000-\U0003ffff]")
 
 
 def spaces(text: str) -> str:

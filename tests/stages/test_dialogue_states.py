@@ -55,7 +55,7 @@ def test_the_state_of_a_turn_as_its_answer() -> None:
     assert records[1]["messages"] == [
         {"role": "system", "content": "Track."},
         {"role": "user", "content": "A table for 2 in San Jose at half past 11."},
-        {"role": "assistant", "content": "Which restaurant? Sino has 12 tables."},
+        {"role": "assistant", "content": "Which restaurant? Sino has 12 tables.", "train": False},
         {"role": "user", "content": "Yes, and a taxi."},
         {"role": "assistant", "content": "Restaurants.city = San Jose; Restaurants.name = Sino; Restaurants.seats = 2; Restaurants.time = noon; Taxi.shared = True"},
     ]  # fmt: skip

@@ -76,9 +76,15 @@ class DialogueStates:
         first = max(0, number + 1 - self.history) if self.history is not None else 0
         system = [{"role": "system", "content": self.system}] if self.system is not None else []
         answer = {"role": "assistant", "content": text_of_state(state, found.messages)}
-        messages = [*system, *found.messages[first : number + 1], answer]
+        before = [_only_read(message) for message in found.messages[first : number + 1]]
+        messages = [*system, *before, answer]
         moved = {service: _moved(one, len(system) - first, len(system)) for service, one in state.items()}
         return _without_turns(record) | {"messages": messages, "turn": number, "state": moved}
+
+
+def _only_read(message: dict[str, Any]) -> dict[str, Any]:
+    """What the assistant said on the way is no state: it is not learnt."""
+    return message | {"train": False} if message["role"] == "assistant" else message
 
 
 def _without_turns(record: Record) -> Record:

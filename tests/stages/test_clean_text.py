@@ -107,6 +107,11 @@ def test_every_named_entity_is_decoded_as_the_standard_says(name: str) -> None:
     assert only("html", f"好 &{name} x") == f"好 {html.entities.html5[name]} x"
 
 
+def test_long_runs_of_blanks_are_looked_at_once() -> None:
+    run = 200_000
+    assert cleaned(f"a{' ' * run}b\n{' ' * run}c{' ' * run}\nd") == f"a b\n{' ' * run}c\nd"
+
+
 def test_a_text_of_marks_alone_is_dropped_and_told() -> None:
     outcome = CleanText().each({"text": "<br>\u200b&nbsp;", "label": "x"})
     assert outcome.record is None

@@ -128,6 +128,10 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
 
 def test_a_passport_of_another_country_is_found_behind_the_word() -> None:
     assert found("Passport No: 912345678 was lost") == [("passport", "912345678")]
+    assert found("my passport is C01234567, 护照号：KB1234567") == [
+        ("passport", "C01234567"),
+        ("passport", "KB1234567"),
+    ]
     assert found("912345678 was lost") == []
     assert redacted("护照号码E12345678", kinds=["passport"]) == "护照号码<PASSPORT_1>"
     assert redacted("护照号码E12345678") == "护照号码E12345678"
@@ -138,6 +142,11 @@ def test_of_overlapping_ones_the_longer_holds() -> None:
     assert found("ops@192.168.0.1 or a@1.2.3.example.com") == [("ip", "192.168.0.1"), ("email", "a@1.2.3.example.com")]
     number = identity(110101, 1990, 3, 7, 771)
     assert found(f"{number} 13812345678") == [("id", number), ("phone", "13812345678")]
+
+
+def test_many_matches_and_long_runs_take_no_longer_than_they_must() -> None:
+    text = " ".join(f"a{i}@b.com" for i in range(5000)) + " 1 " * 5000 + "a.b" * 5000
+    assert len(found(text)) == 5000
 
 
 def test_the_same_value_has_the_same_placeholder_in_all_turns() -> None:

@@ -46,7 +46,8 @@ _unprinted = re.compile(
 )
 # Joiners stay between letters of scripts that need them and inside emoji
 _joiner = re.compile(
-    rf"(?:(?<=[\x00-\x7f{HAN}])|(?<=\s)|\A)[\u200c\u200d]+|[\u200c\u200d]+(?=[\x00-\x7f{HAN}]|\s|\Z)", re.S
+    rf"(?:(?<=[\x00-\x7f{HAN}])|(?<=\s)|\A)[\u200c\u200d]+|(?<![\u200c\u200d])[\u200c\u200d]+(?=[\x00-\x7f{HAN}]|\s|\Z)",
+    re.S,
 )
 
 _wide = {
@@ -58,7 +59,7 @@ _wide_sign = re.compile(r"(?<=[A-Za-z0-9])[．＠＿＋－／＆＝＃](?=[A-Za-
 _blanks = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 _indent = re.compile("^\u3000+", re.M)
 _many = re.compile(r"(?<=\S)  +(?=\S)")
-_trailing = re.compile(r"[ \t]+(?=\n)")
+_trailing = re.compile(r"(?<![ \t])[ \t]+(?=\n)")  # a run is looked at once, however long
 _empty = re.compile(r"\n{3,}")
 IN_PHRASES = "瞭藉覆沈牴衹"  # simplified in some words and not in others
 _gone = re.compile("\ufffd|锟斤拷|烫烫烫")

@@ -6,6 +6,7 @@ Check digits: ISO 7064 MOD 11-2 (Chinese identity numbers, GB 11643-1999), Luhn 
 
 from __future__ import annotations
 
+import bisect
 import datetime
 import ipaddress
 import re
@@ -59,8 +60,7 @@ _version = re.compile(r"(?:version|ver|release|版本|第|section|chapter|§)\.?
 _v6 = re.compile(r"(?<![0-9A-Za-z_:.])(?:[0-9A-Fa-f]{1,4}:|:(?=:)|(?<=:):){2,7}(?:[0-9A-Fa-f]{1,4})?(?![0-9A-Za-z_:])")
 _passport_cn = re.compile(r"(?<![0-9A-Za-z])(?:[EGDSP]\d{8}|E[A-HJ-NP-Z]\d{7})(?![0-9A-Za-z])")
 _passport = re.compile(
-    r"(?:passports?|护照)[^0-9A-Z\n]{0,24}?(?:(?:number|no)[^0-9A-Z\n]{0,6})?(?P<number>[A-Z]{1,2}\d{6,8}|\d{9})(?![0-9A-Za-z])",
-    re.I,
+    r"(?:passports?|护照)[^0-9\n]{0,24}?(?<![A-Za-z])(?P<number>[A-Z]{1,2}\d{6,8}|\d{9})(?![0-9A-Za-z])", re.I
 )
 
 PROVINCES = frozenset(
@@ -207,8 +207,10 @@ def matches(text: str, kinds: list[str]) -> list[Match]:
     order = [kind for kind in FINDERS if kind in kinds]
     found = [match for kind in order for match in FINDERS[kind](text)]
     found.sort(key=lambda m: (not m.valid, m.start - m.end, order.index(m.kind), m.start))
-    taken: list[Match] = []
+    taken: list[Match] = []  # by place
     for match in found:
-        if all(match.end <= other.start or other.end <= match.start for other in taken):
-            taken.append(match)
-    return sorted(taken, key=lambda m: m.start)
+        at = bisect.bisect_left(taken, match.start, key=lambda m: m.start)
+        before, behind = taken[at - 1 : at] if at else [], taken[at : at + 1]
+        if all(one.end <= match.start for one in before) and all(match.end <= one.start for one in behind):
+            taken.insert(at, match)
+    return taken

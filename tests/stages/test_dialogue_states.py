@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seektune import pipeline
@@ -82,6 +82,8 @@ names = st.text(min_size=1, max_size=8)
 values = st.text(max_size=12)
 
 
+@settings(deadline=None, max_examples=300)
+@example({" 0": {"0": ""}, "a.b": {" c=": "; d\\"}})
 @given(st.dictionaries(names, st.dictionaries(names, values, min_size=1, max_size=3), max_size=3))
 def test_a_state_reads_back_from_its_text(state: dict[str, dict[str, str]]) -> None:
     whole = {

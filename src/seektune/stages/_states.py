@@ -117,7 +117,7 @@ def text_of_state(state: dict[str, Any], messages: list[dict[str, Any]]) -> str:
 
 
 def _escaped(text: str, more: str = "") -> str:
-    return re.sub(rf"([\\;={more}])", r"\\\1", text)
+    return re.sub(rf"(^ |[\\;={more}])", r"\\\1", text)
 
 
 _part = re.compile(r"(?:[^\\;]|\\.)+", re.S)

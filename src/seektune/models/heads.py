@@ -67,8 +67,10 @@ def add_tokens(model: Any, tokenizer: Any, tokens: list[str]) -> list[int]:
 
 
 def new_tokens(model: Any) -> tuple[int, ...]:
-    """Ids that `add_tokens` made on this model."""
-    return tuple(getattr(base_of(model), "seektune_new_tokens", ()))
+    """Ids that `add_tokens` made on this model, and those of terms that it came with (models/terms.py)."""
+    base = base_of(model)
+    kept = getattr(base.config, "seektune_terms", [])
+    return tuple(dict.fromkeys([*kept, *getattr(base, "seektune_new_tokens", ())]))
 
 
 def head_modules(model: Any) -> list[str]:

@@ -59,7 +59,7 @@ def _resolve_stages(entry: Any, folders: list[Path]) -> None:
             if isinstance(stage.get(key), str):
                 stage[key] = _existing(stage[key], folders) or stage[key]
             elif isinstance(stage.get(key), list):
-                stage[key] = [isinstance(one, str) and _existing(one, folders) or one for one in stage[key]]
+                stage[key] = [(isinstance(one, str) and _existing(one, folders)) or one for one in stage[key]]
 
 
 def _resolve_model(model: dict[str, Any], folders: list[Path]) -> list[Problem]:

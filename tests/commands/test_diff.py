@@ -65,7 +65,12 @@ def test_added_removed_and_changed_by_their_texts(tmp_path: Path, capsys: pytest
 
 def test_a_key_finds_what_changed_altogether(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = rows(6)
-    new = [old[5], {"id": 2, "text": "nothing of the old one", "label": "a"}, *old[:2], {"id": 77, "text": old[4]["text"], "label": "a"}]
+    new = [
+        old[5],
+        {"id": 2, "text": "nothing of the old one", "label": "a"},
+        *old[:2],
+        {"id": 77, "text": old[4]["text"], "label": "a"},
+    ]
     found = told(capsys, write(tmp_path / "a.jsonl", old), write(tmp_path / "b.jsonl", new), "--key", "id")
     assert (found["same"], found["added"], found["removed"], found["changed"]) == (3, 1, 2, 1)
     assert found["matched"] == {"key": 1}
@@ -104,7 +109,10 @@ def test_words_for_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     parser = argparse.ArgumentParser()
     diff.arguments(parser)
     old = rows(4)
-    a, b = write(tmp_path / "a.jsonl", old), write(tmp_path / "b.jsonl", [*old[1:], {"text": "nothing like it", "label": "a"}])
+    a, b = (
+        write(tmp_path / "a.jsonl", old),
+        write(tmp_path / "b.jsonl", [*old[1:], {"text": "nothing like it", "label": "a"}]),
+    )
     assert diff.run(parser.parse_args([a, b])) == 0
     said = capsys.readouterr().out
     assert "different records" in said
@@ -143,3 +151,19 @@ def test_what_is_wrong_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         told(capsys, a, str(tmp_path / "gone.jsonl"))
     (tmp_path / "c.jsonl").write_text('{"text": "a whole row"}\n{"text": \n')
     assert "1 rows are no records" in told(capsys, a, str(tmp_path / "c.jsonl"))["notes"][0]
+
+
+def test_texts_of_very_many_are_not_compared_and_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_versions, "COMPARED", 1)
+    old = rows(6)
+    new = [old[1] | {"text": old[1]["text"] + "了"}, *old[2:]]
+    found = told(capsys, write(tmp_path / "a.jsonl", old), write(tmp_path / "b.jsonl", new))
+    assert (found["added"], found["removed"], found["changed"]) == (1, 2, 0)
+    assert "--key finds them" in found["notes"][0]
+
+
+def test_the_nearest_pairs_are_taken_first() -> None:
+    edges = [(0.6, 0, 0), (0.9, 0, 1), (0.7, 1, 1), (0.5, 1, 0), (0.4, 2, 2)]
+    assert _versions._matched(edges) == {0: 1, 1: 0}

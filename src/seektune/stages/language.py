@@ -37,7 +37,7 @@ class Language:
     accurate: bool = option(
         False,
         "lingua's larger models: better for short texts, slower, 900 MB for each process",
-        probe=seen(True, candidates=["da", "nb", "nl", "en"]),
+        probe=seen(True, candidates=["en", "cy", "ga", "sq"], column="label"),
     )
     script: bool = option(False, "tell simplified (zh-hans) and traditional (zh-hant) Chinese apart", probe=seen(True))
     column: str | None = option(None, "the field that is looked at; all texts where left out", probe=seen("label"))

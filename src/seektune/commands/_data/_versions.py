@@ -214,10 +214,11 @@ def _by_text(removed: Records, added: Records, work: Work) -> dict[int, int]:
     for number in range(len(removed)):
         groups.keep(number)
     edges = list[tuple[float, int, int]]()
-    for number in range(len(removed), len(both)):
-        shingles = sketcher.shingles.of(sketcher.text(number)) if sketches.lengths[number] else None
-        for other in groups.meeting(number) if shingles is not None else ():
-            edges.append((jaccard(shingles, sketcher.shingles.of(sketcher.text(other))), other, number - len(removed)))
+    for number in np.flatnonzero(sketches.lengths[len(removed) :] > 0) + len(removed):
+        shingles = sketcher.shingles.of(sketcher.text(int(number)))
+        for other in groups.meeting(int(number)):
+            near = jaccard(shingles, sketcher.shingles.of(sketcher.text(other)))
+            edges.append((near, other, int(number) - len(removed)))
     return _matched(edges)
 
 

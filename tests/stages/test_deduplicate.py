@@ -181,6 +181,8 @@ def test_null_finds_equal_texts_only_and_without_text_nothing_repeats() -> None:
     out, report, _ = through(Deduplicate(threshold=None), records)
     assert out == [records[0], records[1], records[3], records[4]]
     assert report["without_text"] == 2
+    out, report, _ = through(Deduplicate(threshold=0.1), [{"other": 1}, {"text": "…"}, {"other": 1}, {"text": ""}])
+    assert (len(out), report["without_text"]) == (4, 3)
 
 
 def test_many_near_ones_of_one_template_are_bounded_and_found() -> None:

@@ -53,24 +53,20 @@ class Deduplicate:
         return work_of(self).report()
 
     def _keepers(self, held: Records, work: Work) -> Keepers:
-        shingles = Shingles(self.shingle)
-        bands = Bands.at(self.threshold or 1.0, self.permutations)
-        near = self.threshold is not None and self.threshold < 1
-        sketcher = Sketcher(held, self.column, shingles, Signatures(self.permutations), bands if near else None)
+        threshold = 1.0 if self.threshold is None else self.threshold
+        bands = Bands.at(threshold, self.permutations) if threshold < 1 else None
+        sketcher = Sketcher(held, self.column, Shingles(self.shingle), Signatures(self.permutations), bands)
         sketches = sketched(sketcher, work)
         self._check(held, sketches)
         found = Keepers(first_of_equal(sketches), held, sketcher)
-        if near:
-            found.join(
-                Groups.of(sketches.bands, found.heads()), self._order(sketches), float(self.threshold or 0), work
-            )
-        work.facts |= {
-            "without_text": int(np.count_nonzero(sketches.lengths == 0)),
-            "compared_pairs": found.compared,
-            "near_pairs": found.confirmed,
-        }
-        if near:
-            work.facts["bands"] = {"count": bands.count, "rows": bands.rows, "meet_at_threshold": round(bands.chance(float(self.threshold or 0)), 4)}  # fmt: skip
+        if bands is not None:
+            heads = found.heads()
+            groups = Groups.of(sketches.bands, heads[sketches.lengths[heads] > 0])
+            found.join(groups, self._order(sketches), threshold, work)
+            chance = round(bands.chance(threshold), 4)
+            work.facts["bands"] = {"count": bands.count, "rows": bands.rows, "meet_at_threshold": chance}
+        work.facts |= {"without_text": int(np.count_nonzero(sketches.lengths == 0)),
+                       "compared_pairs": found.compared, "near_pairs": found.confirmed}  # fmt: skip
         return found
 
     def _order(self, sketches: Sketches) -> np.ndarray:

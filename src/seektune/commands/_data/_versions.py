@@ -214,11 +214,11 @@ def _by_text(removed: Records, added: Records, work: Work) -> dict[int, int]:
     for number in range(len(removed)):
         groups.keep(number)
     edges = list[tuple[float, int, int]]()
-    for number in np.flatnonzero(sketches.lengths[len(removed) :] > 0) + len(removed):
-        shingles = sketcher.shingles.of(sketcher.text(int(number)))
-        for other in groups.meeting(int(number)):
+    for number in (np.flatnonzero(sketches.lengths[len(removed) :] > 0) + len(removed)).tolist():
+        shingles = sketcher.shingles.of(sketcher.text(number))
+        for other in groups.meeting(number):
             near = jaccard(shingles, sketcher.shingles.of(sketcher.text(other)))
-            edges.append((near, other, int(number) - len(removed)))
+            edges.append((near, other, number - len(removed)))
     return _matched(edges)
 
 

@@ -37,7 +37,9 @@ def _fit(value: Any) -> str | None:
 class Select:
     """Keeps records whose TF-IDF distance to the examples in `target` is below a bound, or the nearest ones."""
 
-    target: str = option(help="a file, a glob or a folder of examples of the task", probe=seen("other_target.jsonl"))
+    target: str = option(
+        help="a file, a glob or a folder of examples of the task", probe=seen("other_target.jsonl", distance=0.9)
+    )
     distance: float | Literal["auto"] | None = option(
         None,
         f"records at this distance or further are dropped; {NEAR} where neither this nor `best` is given; auto takes the "
@@ -47,7 +49,9 @@ class Select:
     )
     best: int | None = option(None, "so many are kept at most, the nearest ones", probe=seen(3), check=at_least(1))
     to: Literal["nearest", "centre"] = option(
-        "nearest", "the distance is that to the nearest example, or to the mean of all", probe=seen("centre")
+        "nearest",
+        "the distance is that to the nearest example, or to the mean of all",
+        probe=seen("centre", distance=0.9),
     )
     column: str | None = option(None, "a field; all texts where left out", probe=seen("topic"))
     add: str | None = option(None, "a column that tells the distance of the records kept", probe=seen("distance"))

@@ -5,15 +5,12 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 from ..contracts import Record
-from ._need import need
+from ._languages import language_of
 from ._texts import label_of, text_of
 from ._work import PLACE
-
-LOOKED_AT = 1000  # characters that tell the language
 
 
 def grouping(by: str, edges: Sequence[int], column: str | None = None) -> Callable[[Record], str | None]:
@@ -25,17 +22,6 @@ def grouping(by: str, edges: Sequence[int], column: str | None = None) -> Callab
     }
     told = found.get(by, lambda record: None)
     return lambda record: label_of(record, by) if by in record else told(record)
-
-
-def language_of(text: str) -> str:
-    """ISO 639-1 code of the most likely language, `unknown` where the text has no letters."""
-    found = _detector().detect_language_of(text[:LOOKED_AT])
-    return found.iso_code_639_1.name.lower() if found else "unknown"
-
-
-@cache
-def _detector() -> Any:
-    return need("lingua", "languages").LanguageDetectorBuilder.from_all_languages().with_low_accuracy_mode().build()
 
 
 def bucket(length: int, edges: Sequence[int]) -> str:

@@ -129,11 +129,6 @@ class Stratify:
         size = least if self.size is None else min(self.size, least)
         if size == least:
             work.facts["limited_by"] = {"class": limit, "records": have[limit], "share": round(float(shares[limit]), 6)}
-        if not size:
-            found = (
-                f"class {limit!r} has {have[limit]:,} records, too few for one record of share {float(shares[limit]):g}"
-            )
-            raise DataError(problem("stratify.shares", found, fix="ask for another share, or set repeat: true"))
         return size
 
     def _tell(self, have: dict[str, int], shares: dict[str, Fraction], wanted: dict[str, int], work: Work) -> None:

@@ -84,7 +84,7 @@ def test_the_sample_is_seeded_and_of_the_file(labels: Path, capsys: pytest.Captu
     for name, seed in (("same.jsonl", "17"), ("other.jsonl", "3")):
         audit(capsys, "labels.jsonl", "--size", "50", "--seed", seed, "--output", name)
     drawn = {
-        name: [json.loads(line)["where"] for line in open(name, encoding="utf-8")]
+        name: [json.loads(line)["where"] for line in Path(name).read_text(encoding="utf-8").splitlines()]
         for name in ("same.jsonl", "other.jsonl")
     }
     assert drawn["same.jsonl"] == [row["where"] for row in rows]

@@ -19,10 +19,10 @@ from seektune.stages.gate import Gate, small_data
 OFF: dict[str, Any] = {"records": None, "negative_share": None, "dispersion": None, "label_accuracy": None}
 
 
-def run(records: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+def run(given: list[dict[str, Any]], /, **options: Any) -> dict[str, Any]:
     """The rules in the report; only those that are asked are on."""
     stage = Gate(**({"on_fail": "warn"} | OFF | options))
-    assert list(stage(records)) == records
+    assert list(stage(given)) == given
     return work_of(stage).report()
 
 
@@ -161,7 +161,7 @@ def test_an_audit_goes_before_the_estimate(tmp_path: Path) -> None:
         {"label": "good", "right_label": None, "count": 1},
         {"label": "good", "right_label": "bad", "count": 1},
     ]
-    left = run(records[:38], label_accuracy=0.95, audit=str(path))["rules"]["label_accuracy"]
+    left = run(records[:38] + records[50:], label_accuracy=0.95, audit=str(path))["rules"]["label_accuracy"]
     assert (left["accuracy"], left["gone"], left["fit"]) == (1.0, 2, True)
     with pytest.raises(DataError, match="none of its 40 judged records is among these"):
         run(labelled(other=9), label_accuracy=0.95, audit=str(path))

@@ -15,9 +15,10 @@ from statistics import NormalDist
 from typing import Any
 
 from ..contracts import Record
+from ..data import readers
 from ..data.inputs import expand
 from ..data.mend import Mended
-from ..data.readers import Unfit, rows, rows_of
+from ..data.readers import Unfit
 from ..data.store import place_name
 from ..errors import DataError, nearest, problem
 from ._texts import label_of, text_of
@@ -53,9 +54,10 @@ def ids_of(records: Iterable[Record], label: str) -> Iterator[tuple[str, str]]:
 
 def read_audit(path: str, labels: Iterable[str]) -> list[Judged]:
     """The rows that were judged. Raises DataError with every row that cannot be read, or where none was filled in."""
-    known, found, problems = set(labels), list[Judged](), list[str]()
-    for where, row in _rows(path):
-        known.add(str(row.get("label")))
+    rows, problems = list(_rows(path)), list[str]()
+    known = {*labels, *(str(row.get("label")) for _, row in rows)}
+    found = []
+    for where, row in rows:
         if missing := [name for name in ("id", "label", "right") if name not in row]:
             raise DataError(problem(where, f"no column {missing[0]!r}", "a file that `seektune data audit` wrote"))
         said = str("" if row["right"] is None else row["right"]).strip()
@@ -86,7 +88,7 @@ def _rows(path: str) -> Iterator[tuple[str, Record]]:
     [file, *_] = expand(path)[0]
     with open(file.path, "rb") as raw:
         mended = None if file.kind == "parquet" else io.BufferedReader(Mended(raw))
-        for place, row in rows_of(file, "utf-8", mended) if mended else rows(file, "none", raw):
+        for place, row in readers.rows_of(file, "utf-8", mended) if mended else readers.rows(file, "none", raw):
             where = place_name(file.name, place)
             if isinstance(row, Unfit):
                 raise DataError(row.line(where))

@@ -37,7 +37,7 @@ RULES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CLASSES = [("cls_banking77/train.jsonl", "label"), ("cls_chnsenticorp/train.jsonl", "label"), ("cls_tnews/train.jsonl", "label"),
            ("cls_cold/train.jsonl", "topic"), ("cls_finnews_zh/finnews.jsonl", "length")]  # fmt: skip
-LABELS = ["cls_banking77/train.jsonl", "cls_chnsenticorp/train.jsonl", "cls_cold/train.jsonl"]
+LABELS = ["cls_banking77/train.jsonl", "cls_chnsenticorp/train.jsonl", "cls_cold/train.jsonl", "cls_sst2/train.jsonl"]
 FLIPPED = (0.0, 0.05, 0.1, 0.2)
 LENGTHS = [
     "cls_banking77/train.jsonl",

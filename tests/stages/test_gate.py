@@ -129,7 +129,7 @@ def sentiments(flipped: float, chinese: bool) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("flipped", [0.0, 0.1])
 def test_the_estimate_finds_turned_labels(flipped: float, chinese: bool) -> None:
     rule = run(sentiments(flipped, chinese), label_accuracy=0.95)["rules"]["label_accuracy"]
-    assert rule["accuracy"] == pytest.approx(1 - flipped, abs=0.01)
+    assert rule["accuracy"] == pytest.approx(1 - flipped, abs=0.02)
     assert rule["fit"] is (flipped == 0)
 
 

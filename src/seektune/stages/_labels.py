@@ -35,7 +35,7 @@ def estimated_accuracy(texts: Sequence[str], labels: Sequence[str], seed: int, a
         return {"skipped": "the texts have no words"}
     wrong = need("cleanlab.count", asked_by).num_label_issues(given, found)
     return {
-        "accuracy": round(1 - wrong / len(held), 4),
+        "accuracy": round(1 - int(wrong) / len(held), 4),
         "classifier": round(float((found.argmax(1) == given).mean()), 4),
         "records": len(held),
         "classes": len(names),

@@ -41,7 +41,7 @@ def test_stops_with_every_rule_that_is_broken() -> None:
     with pytest.raises(DataError) as error:
         list(Gate("stop", negative="bad", label_accuracy=None)(labelled(good=5, bad=5)))
     first, second = error.value.problems
-    assert first.startswith("gate.records: 10 records; expected at least 5,000; so few suit ")
+    assert first.startswith("gate.records: 10 records; expected at least 5,000; ")
     assert second.startswith("gate.negative_share: 50.0% of the labels are 'bad'; expected 15% to 20%; ")
     assert list(Gate("stop", **OFF)(labelled(good=5, bad=5))) == labelled(good=5, bad=5)
 

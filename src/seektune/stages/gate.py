@@ -185,8 +185,8 @@ def small_data(count: int) -> str:
     """What suits few records, of what there is."""
     wanted = ["template"] if count < FEW else ["freeze", "augment"] if count < SMALL else ["lora", "augment"]
     there = [line for name, (noun, line) in METHODS.items() if name in wanted and name in kinds.names(noun)]
-    suits = " and ".join(there) if there else "more data before training"
-    return f"so few suit {suits}; or set gate.records: {max(count, 1)}"
+    suits = f"so few suit {' and '.join(there)}" if there else "gather more"
+    return f"{suits}; or set gate.records: {max(count, 1)}"
 
 
 def _off() -> dict[str, Any]:

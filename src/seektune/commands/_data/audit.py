@@ -141,7 +141,7 @@ def _write(path: Path, rows: list[dict[str, str]]) -> None:
         files.write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
         return
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     mark = "\ufeff"  # without it spreadsheets take Chinese for something else

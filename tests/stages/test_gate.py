@@ -164,7 +164,7 @@ def test_an_audit_goes_before_the_estimate(tmp_path: Path) -> None:
     left = run(records[:38] + records[50:], label_accuracy=0.95, audit=str(path))["rules"]["label_accuracy"]
     assert (left["accuracy"], left["gone"], left["fit"]) == (1.0, 2, True)
     with pytest.raises(DataError, match="none of its 40 judged records is among these"):
-        run(labelled(other=9), label_accuracy=0.95, audit=str(path))
+        run([{"text": "x", "label": "good"}, {"text": "x", "label": "bad"}], label_accuracy=0.95, audit=str(path))
 
 
 def test_a_verdict_reaches_a_card(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,9 @@ def _open(path: str) -> Any:
     from ..models import adapters, load
 
     folder = folder_of(path)
-    labels = None if head_of(folder) == "classifier" else ["a", "b"]  # a head that is not used: every architecture has one
+    labels = (
+        None if head_of(folder) == "classifier" else ["a", "b"]
+    )  # a head that is not used: every architecture has one
     model: Any = load.open_model(
         load.Model(path=str(folder)), head="classifier", labels=labels, device=runtime.resolve_device("auto", "model")
     )
@@ -71,7 +72,9 @@ def _open(path: str) -> Any:
     own = (folder / "tokenizer.json").is_file()
     renderer = Renderer.from_folder(folder if own else origin, "auto")
     config = model.config.get_text_config()
-    limit = int(getattr(config, "max_position_embeddings", None) or LONGEST) - 2  # RoBERTa counts from behind its padding
+    limit = (
+        int(getattr(config, "max_position_embeddings", None) or LONGEST) - 2
+    )  # RoBERTa counts from behind its padding
     if limit < 1:
         raise ModelError(problem(path, f"takes {limit + 2} tokens", "a model of texts"))
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model

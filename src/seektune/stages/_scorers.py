@@ -217,7 +217,9 @@ def own(records: Sequence[Record], work: Work, name: str) -> Trust:
     """What a function of the user's says. Raises RecipeError where it cannot be loaded or says something else."""
     found = list(_function(name)(records, work))
     if len(found) != len(records):
-        raise RecipeError(problem(f"scorer {name}", f"gave {len(found):,} numbers", f"one for each of {len(records):,}"))
+        raise RecipeError(
+            problem(f"scorer {name}", f"gave {len(found):,} numbers", f"one for each of {len(records):,}")
+        )
     values = np.array([np.nan if value is None else float(value) for value in found])
     wrong = np.flatnonzero((values < 0) | (values > 1))
     if len(wrong):

@@ -51,12 +51,16 @@ class FilterNoise:
     column: str | None = option(
         None, "the field of the text that labels are judged by; all texts where left out", probe=_noisy("note")
     )
-    folds: int = option(5, "parts of the data of which each is judged by the others", probe=_noisy(2), check=between(2, 20))
+    folds: int = option(
+        5, "parts of the data of which each is judged by the others", probe=_noisy(2), check=between(2, 20)
+    )
     model: str | None = option(
         None, "of the other scorers: run, folder, hub id, base:tiny; of judge also the URL of an endpoint",
         probe=_noisy("other_model", scorer="likelihood"),
     )  # fmt: skip
-    name: str = option("", "of judge: the model's name at an endpoint", probe=_noisy("b", scorer="judge", model="base:tiny"))
+    name: str = option(
+        "", "of judge: the model's name at an endpoint", probe=_noisy("b", scorer="judge", model="base:tiny")
+    )
     ask: str = option(
         scorers.ASK, "of judge: what it is asked about each record",
         probe=_noisy("Say the number 7.", scorer="judge", model="base:tiny"),

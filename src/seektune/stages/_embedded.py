@@ -11,6 +11,7 @@ from ..errors import ModelError, problem
 CHUNK = 512  # texts that are sorted by length together, so that padding stays small
 TOKENS = 8192  # of a batch, padding included
 LONGEST = 512  # tokens of a text
+LENGTH = 4.0  # of a vector, on average
 
 
 class Embedded:
@@ -30,7 +31,7 @@ class Embedded:
 
     def _scaled(self, rows: np.ndarray) -> np.ndarray:
         """Divided by the root of the width, too: so the penalty of the classifier does not depend on the model."""
-        return np.asarray((rows - self._mean) / self._scale / rows.shape[1] ** 0.5 * 10, np.float32)
+        return np.asarray((rows - self._mean) / self._scale / rows.shape[1] ** 0.5 * LENGTH, np.float32)
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
         parts = [self._chunk(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]

@@ -3,7 +3,7 @@
 Every text is classified by a model that has not seen it, nor a copy of it. What comes out are probabilities of the *given*
 labels, wrong ones among them; with the confusion of labels that confident learning estimates from them, Bayes' rule turns
 them into the probability that the true class of a text is the one that was given to it. That is the trust: it means the same
-for two classes as for a thousand, which a plain p(label) does not.
+for two classes as for a thousand. A plain p(label) below 0.8 would throw away most of a set with 77 classes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ._work import Work
 LEARNT_FROM = 50_000  # records that the classifiers learn from, at most: memory stays bounded
 BATCH = 2_000
 STRENGTH = 1.0  # inverse of the L2 penalty; weaker penalties learn wrong labels by heart
-LEAST_RIGHT = 0.55  # of the labels of a class: with less the confusion could not be undone
+TEMPERATURES = [float(t) for t in np.geomspace(0.1, 2, 25)]
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 STAGE = "filter_noise"
 
 
@@ -175,28 +176,12 @@ def _bayes(found: Labels, probabilities: np.ndarray) -> Labels:
     if agreed <= commonest + 2 * (commonest * (1 - commonest) / len(given)) ** 0.5:
         found.facts["not judged because"] = "the classifiers do no better than always naming the commonest class"
         return _none(found)
-    temperature, calm = tempered(probabilities, given)
-    wrong, confusion = confused(calm, given, count)
-    found.right = right(calm, given, confusion)
-    found.facts |= {"temperature": round(temperature, 4), "estimated_wrong_labels": round(wrong, 4)}
+    wrong, confusion = confused(probabilities, given, count)
+    level, temperature = likeliest(probabilities, given, confusion)
+    found.right = right(probabilities, given, weakened(confusion, level), temperature)
+    found.facts |= {"temperature": round(temperature, 4), "level": level, "confident_learning": round(wrong, 4)}
+    found.facts["estimated_wrong_labels"] = round(float(1 - found.trust.mean()), 4)
     return found
-
-
-def tempered(probabilities: np.ndarray, given: np.ndarray) -> tuple[float, np.ndarray]:
-    """(temperature, probabilities at it) at which given labels are likeliest (Guo et al. 2017, arXiv:1706.04599)."""
-    logs = np.log(probabilities + 1e-9).astype(np.float32)
-    losses = {float(t): -np.log(_at(logs, t)[np.arange(len(given)), given] + 1e-12).mean() for t in _TEMPERATURES}
-    best = min(losses, key=lambda t: losses[t])
-    return best, _at(logs, best)
-
-
-_TEMPERATURES = np.geomspace(0.2, 3, 25)
-
-
-def _at(logs: np.ndarray, temperature: float) -> np.ndarray:
-    scaled = logs / np.float32(temperature)
-    made = np.exp(scaled - scaled.max(1, keepdims=True))
-    return np.asarray(made / made.sum(1, keepdims=True))
 
 
 def confused(probabilities: np.ndarray, given: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
@@ -212,25 +197,55 @@ def confused(probabilities: np.ndarray, given: np.ndarray, classes: int) -> tupl
     wrong = float(1 - np.trace(joint) / joint.sum())
     even = np.full((classes, classes), wrong / (classes - 1))
     np.fill_diagonal(even, 1 - wrong)
-    mixed = (np.nan_to_num(found) + even) / 2
-    kept = np.maximum(np.diagonal(mixed), LEAST_RIGHT)
-    np.fill_diagonal(mixed, 0)
-    mixed *= (1 - kept) / np.maximum(mixed.sum(0), 1e-12)
-    np.fill_diagonal(mixed, kept)
-    return wrong, mixed
+    mixed = np.nan_to_num(found) + even
+    return wrong, mixed / mixed.sum(0)
 
 
-def right(probabilities: np.ndarray, given: np.ndarray, confusion: np.ndarray) -> np.ndarray:
-    """(rows, classes) p(true | text, given) = p(given | true) p(true | text) / sum.
+def weakened(confusion: np.ndarray, level: float) -> np.ndarray:
+    """The same with a share of the errors."""
+    errors = confusion * level
+    np.fill_diagonal(errors, 0)
+    return errors + np.diag(1 - errors.sum(0))
 
-    `probabilities` are p(given | text) = sum over true of p(given | true) p(true | text), which is solved for p(true | text).
+
+def likeliest(probabilities: np.ndarray, given: np.ndarray, confusion: np.ndarray) -> tuple[float, float]:
+    """(level, temperature) under which the given labels are likeliest; of levels that cannot be told apart, the highest.
+
+    A classifier that learnt from wrong labels is less sure of the true classes than it could be: divided by the temperature
+    (Guo et al. 2017, arXiv:1706.04599), its log-probabilities are those of the true classes. And confident learning takes
+    texts that fit several classes for errors, so perhaps only a share of them, the level, are any.
     """
-    undone = np.linalg.inv(confusion).T.astype(np.float32)
-    made = np.empty_like(probabilities)
+    some = slice(None, None, 1 + len(given) // LEARNT_FROM)
+    rows, labels = probabilities[some], given[some]
+    best = dict[float, tuple[float, np.ndarray]]()  # level -> temperature, loss of each row
+    for temperature in TEMPERATURES:
+        true = _true(rows, temperature)
+        for level in LEVELS:
+            losses = -np.log((true * weakened(confusion, level)[labels]).sum(1) + 1e-12)
+            if level not in best or losses.mean() < best[level][1].mean():
+                best[level] = temperature, losses
+    least = min((losses for _, losses in best.values()), key=np.mean)
+    near = [level for level, (_, losses) in best.items() if _within_its_error(losses - least)]
+    return max(near), best[max(near)][0]
+
+
+def _within_its_error(differences: np.ndarray) -> bool:
+    """Whether a mean is no further from 0 than its standard error."""
+    return bool(differences.mean() <= differences.std() / len(differences) ** 0.5)
+
+
+def right(probabilities: np.ndarray, given: np.ndarray, confusion: np.ndarray, temperature: float) -> np.ndarray:
+    """(rows, classes) p(true | text, given) = p(given | true) p(true | text) / sum over the true."""
+    made = np.empty(probabilities.shape, np.float32)
     for start in range(0, len(given), BATCH):
         part = slice(start, start + BATCH)
-        true = np.maximum(probabilities[part] @ undone, 0)
-        weighed = true * confusion[given[part]].astype(np.float32)
-        total = weighed.sum(1, keepdims=True)
-        made[part] = np.where(total > 0, weighed / np.maximum(total, 1e-30), 0)
+        joint = confusion[given[part]] * _true(probabilities[part], temperature)
+        made[part] = joint / np.maximum(joint.sum(1, keepdims=True), 1e-30)
     return made
+
+
+def _true(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """(rows, classes) p(true | text)."""
+    logs = np.log(probabilities + 1e-9) / temperature
+    made = np.exp(logs - logs.max(1, keepdims=True))
+    return np.asarray(made / made.sum(1, keepdims=True))

@@ -12,8 +12,8 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,16 +30,16 @@ TIMEOUT = 120.0  # seconds
 LARGEST = 32 << 20  # bytes of an endpoint's answer
 SHOWN = 80  # bytes of an unfit answer that an error shows
 
-FAILURES = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException)
+FAILURES = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ValueError)
 
 
 class Writer(Protocol):
     """Something that answers prompts (records with `messages` or `text`), one text each, in their order.
 
-    An iterator may yield answers as they come: those before a failure are kept.
+    Where it also has `as_they_come(prompts)`, which yields (number of the prompt, answer), those before a failure are kept.
     """
 
-    def write(self, prompts: Sequence[Record]) -> Iterable[str]: ...
+    def write(self, prompts: Sequence[Record]) -> list[str]: ...
 
 
 def opened(model: str, work: Work, *, name: str = "", max_new_tokens: int = 256, temperature: float = 0.0) -> Answers:
@@ -76,11 +76,18 @@ class Answers:
         show = self.work.show("asking the model")
         done = 0
         for part in _parts(list(missing.items())):
-            for (key, _), text in zip(part, self.inner.write([prompt for _, prompt in part]), strict=True):
-                self._keep(key, _writable(text))
+            for i, text in self._coming([prompt for _, prompt in part]):
+                self._keep(part[i][0], _writable(text))
             done += len(part)
             show(done, len(missing))
         return [self.known[key] for key in keys]
+
+    def _coming(self, prompts: list[Record]) -> Iterator[tuple[int, str]]:
+        if hasattr(self.inner, "as_they_come"):
+            yield from self.inner.as_they_come(prompts)
+            return
+        for (i, _), text in zip(enumerate(prompts), self.inner.write(prompts), strict=True):
+            yield i, text
 
     def _keep(self, key: str, text: str) -> None:
         self.known[key] = text
@@ -140,10 +147,27 @@ class Endpoint:
     temperature: float = 0.0
     seed: int = 17
 
-    def write(self, prompts: Sequence[Record]) -> Iterator[str]:
-        """Answers in order, as they come; at a failure what has not begun is not asked any more."""
+    def write(self, prompts: Sequence[Record]) -> list[str]:
+        found = dict(self.as_they_come(prompts))
+        return [found[i] for i in range(len(prompts))]
+
+    def as_they_come(self, prompts: Sequence[Record]) -> Iterator[tuple[int, str]]:
+        """(Number of the prompt, answer), whichever is first. After a failure nothing more is asked; what is under way
+        still comes, and then the failure is raised."""
+        failure: BaseException | None = None
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield from threads.map(self._ask, prompts)
+            asked = {threads.submit(self._ask, prompt): i for i, prompt in enumerate(prompts)}
+            for future in as_completed(asked):
+                if future.cancelled():
+                    continue
+                if (error := future.exception()) is None:
+                    yield asked[future], future.result()
+                    continue
+                failure = failure or error
+                for other in asked:
+                    other.cancel()
+        if failure is not None:
+            raise failure
 
     def _ask(self, prompt: Record) -> str:
         messages = prompt.get("messages") or [{"role": "user", "content": prompt.get("text", "")}]
@@ -153,18 +177,29 @@ class Endpoint:
             if attempt:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
-                return self._text_of(self._post(body))
+                raw = self._post(body)
             except FAILURES as error:
                 self._refused(error)
                 last = error
+            else:
+                return self._text_of(raw)
         fix = "what was answered is kept: run it again once the endpoint is back"
-        raise RunFailedError(problem(self.url, f"does not answer ({last})", fix=fix)) from last
+        raise RunFailedError(problem(self._where, f"does not answer ({last})", fix=fix)) from last
+
+    @property
+    def _where(self) -> str:
+        return f"{self.url}, model {self.name}" if self.name else self.url
 
     def _refused(self, error: Exception) -> None:
-        """Raises ModelError where trying again would not help: the endpoint answers, and says no."""
-        if not isinstance(error, urllib.error.HTTPError) or error.code >= 500 or error.code in (408, 429):
+        """Raises ModelError where trying again would not help: it is no URL, or the endpoint answers, and says no."""
+        if isinstance(error, http.client.InvalidURL | ValueError):
+            raise ModelError(problem(self._where, f"is no URL ({error})", "http://host:port/v1")) from error
+        if not isinstance(error, urllib.error.HTTPError):
             return
-        said = error.read(SHOWN).decode("utf-8", "replace").replace("\n", " ")
+        with error:
+            said = error.read(SHOWN).decode("utf-8", "replace").replace("\n", " ")
+        if error.code >= 500 or error.code in (408, 429):
+            return
         fixes = {
             401: "set OPENAI_API_KEY",
             403: "set OPENAI_API_KEY",
@@ -172,7 +207,7 @@ class Endpoint:
         }
         fix = fixes.get(error.code, "")
         raise ModelError(
-            problem(self.url, f"answered {error.code} ({said})", "an OpenAI-compatible endpoint", fix)
+            problem(self._where, f"answered {error.code} ({said})", "an OpenAI-compatible endpoint", fix)
         ) from error
 
     def _post(self, body: dict[str, Any]) -> bytes:
@@ -187,12 +222,12 @@ class Endpoint:
 
     def _text_of(self, raw: bytes) -> str:
         if len(raw) > LARGEST:
-            raise ModelError(problem(self.url, f"answered more than {LARGEST >> 20} MB", "a chat completion"))
+            raise ModelError(problem(self._where, f"answered more than {LARGEST >> 20} MB", "a chat completion"))
         try:
             text = json.loads(raw)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError) as error:
             found = f"answered {raw[:SHOWN]!r}"
-            raise ModelError(problem(self.url, found, "JSON with choices[0].message.content")) from error
+            raise ModelError(problem(self._where, found, "JSON with choices[0].message.content")) from error
         if not isinstance(text, str):
-            raise ModelError(problem(self.url, f"answered {raw[:SHOWN]!r}", "a text in choices[0].message.content"))
+            raise ModelError(problem(self._where, f"answered {raw[:SHOWN]!r}", "a text in choices[0].message.content"))
         return text

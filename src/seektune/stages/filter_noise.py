@@ -36,7 +36,7 @@ class FilterNoise:
 
     scorer: str = option(
         "classifier", "classifier, encoder, likelihood, difficulty, judge, or module:function of yours",
-        probe=_noisy("difficulty", model="base:tiny"), check=_scorer,
+        probe=_noisy("of_length:trust"), check=_scorer,
     )  # fmt: skip
     below: float = option(0.8, "trust below which a record goes", probe=_noisy(0.0), check=between(0, 1))
     action: Literal["drop", "relabel"] = option(
@@ -45,7 +45,7 @@ class FilterNoise:
     )  # fmt: skip
     sure: float = option(
         0.9, "how likely another label must be to take the place of the given one",
-        probe=_noisy(1.0, action="relabel"), check=between(0.5, 1),
+        probe=_noisy(0.5, action="relabel"), check=between(0.5, 1),
     )  # fmt: skip
     label: str = option("label", "the field of the label", probe=_noisy("topic"))
     column: str | None = option(
@@ -56,18 +56,19 @@ class FilterNoise:
     )
     model: str | None = option(
         None, "of the other scorers: run, folder, hub id, base:tiny; of judge also the URL of an endpoint",
-        probe=_noisy("other_model", scorer="likelihood"),
+        probe=Probe("base:tiny", "stop", "stage", dict(seen(None, scorer="likelihood").given)),
     )  # fmt: skip
     name: str = option(
-        "", "of judge: the model's name at an endpoint", probe=_noisy("b", scorer="judge", model="base:tiny")
-    )
+        "", "of judge: the model's name at an endpoint",
+        probe=Probe("b", "stop", "stage", dict(seen(None, scorer="judge", model="http://localhost:port/v1").given)),
+    )  # fmt: skip
     ask: str = option(
         scorers.ASK, "of judge: what it is asked about each record",
         probe=_noisy("Say the number 7.", scorer="judge", model="base:tiny"),
     )  # fmt: skip
     unparsed: Literal["keep", "drop"] = option(
         "keep", "of judge: what becomes of a record where its answer holds no number",
-        probe=Probe("drop", "stop", "stage", dict(seen(None, scorer="judge", model="base:tiny").given)),
+        probe=_noisy("drop", scorer="judge", model="base:tiny"),
     )  # fmt: skip
 
     def __post_init__(self) -> None:

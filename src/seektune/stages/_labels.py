@@ -80,7 +80,8 @@ def _table(records: Sequence[Record], label: str, column: str | None) -> tuple[n
             ids[i] = names.setdefault(name, len(names))
         prints[i] = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
     order = sorted(names)  # ids do not depend on which record comes first
-    ranks = np.array([order.index(name) for name in names] or [0])
+    places = {name: i for i, name in enumerate(order)}
+    ranks = np.array([places[name] for name in names] or [0])
     return np.where(ids >= 0, ranks[ids], -1), prints, order
 
 

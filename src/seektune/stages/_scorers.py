@@ -70,11 +70,11 @@ def _of_labels(
     made.unknown["no label, or none that can be judged"] = len(records) - len(found.at)
     made.guesses, made.sure = [None] * len(records), np.zeros(len(records))
     made.values[found.at] = found.trust
-    others = found.right.copy()
-    others[np.arange(len(found.at)), found.given] = -1
     for row, at in enumerate(found.at):
-        best = int(others[row].argmax())
-        made.guesses[at], made.sure[at] = found.classes[best], others[row, best]
+        others = found.right[row].copy()
+        others[found.given[row]] = -1
+        best = int(others.argmax())
+        made.guesses[at], made.sure[at] = found.classes[best], others[best]
     return made
 
 

@@ -41,7 +41,7 @@ class Set:
     max_length: int
 
 
-SETS = (Set("cls_banking77", 2500, 800, 20, 150, 64), Set("cls_chnsenticorp", 1500, 600, 2, 80, 96))
+SETS = (Set("cls_banking77", 2500, 800, 20, 120, 64), Set("cls_chnsenticorp", 1500, 600, 2, 80, 96))
 
 
 def figures(folder: Path, tiny: bool = False, names: Sequence[str] = ()) -> list[dict[str, Any]]:

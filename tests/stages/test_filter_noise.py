@@ -395,6 +395,7 @@ def test_a_function_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"scorer": "clasifier"}, "did you mean 'classifier'"),
         ({"scorer": "judge"}, "model: missing; expected the model that scorer judge asks"),
         ({"scorer": "likelihood", "model": "base:tiny", "action": "relabel"}, "scorer likelihood knows no labels"),
+        ({"scorer": "judge", "model": "base:tiny", "name": "b"}, "base:tiny is one model alone"),
         ({"below": 1.5}, "between 0 and 1"),
         ({"folds": 1}, "between 2 and 20"),
     ],

@@ -60,7 +60,7 @@ class FilterNoise:
     )  # fmt: skip
     name: str = option(
         "", "of judge: the model's name at an endpoint",
-        probe=Probe("b", "stop", "stage", dict(seen(None, scorer="judge", model="http://localhost:port/v1").given)),
+        probe=Probe("b", "stop", "stage", dict(seen(None, scorer="judge", model="base:tiny").given)),
     )  # fmt: skip
     ask: str = option(
         scorers.ASK, "of judge: what it is asked about each record",
@@ -77,6 +77,10 @@ class FilterNoise:
         if self.action == "relabel" and self.scorer not in OF_LABELS:
             fix = f"action: drop, or scorer: {OF_LABELS[0]}"
             raise RecipeError(problem("action: relabel", f"scorer {self.scorer} knows no labels", fix=fix))
+
+        if self.scorer == "judge" and self.name and not str(self.model).startswith(("http://", "https://")):
+            fix = "leave it out, or give the URL of an endpoint as model"
+            raise RecipeError(problem(f"name: {self.name}", f"model {self.model} is one model alone", fix=fix))
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Record]:
         work = work_of(self)

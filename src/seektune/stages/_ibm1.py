@@ -19,7 +19,7 @@ NULL = 0  # id of no word
 
 @dataclass
 class Lexicon:
-    """`entries`: word -> [(translation, p)], likeliest first; p is the share of the word's links that go there.
+    """`entries`: word -> [(translation, p)], likeliest first; p is the share of the word's places that link there.
 
     `agreement`: links seen in both directions among those seen in any.
     """
@@ -32,7 +32,7 @@ class Lexicon:
 def learn(
     pairs: Iterable[tuple[Sequence[str], Sequence[str]]], *, iterations: int = 5, count: int = 2, probability: float = 0.3
 ) -> Lexicon:
-    """From the words of both sides of each record. An entry has at least `count` links and `probability` of its word's."""
+    """From the words of both sides of each record. An entry has at least `count` links, at `probability` of its word's places."""
     left, right, records = _Side(), _Side(), 0
     for a, b in pairs:
         if 0 < len(a) <= LONGEST and 0 < len(b) <= LONGEST:
@@ -139,10 +139,11 @@ def _entries(
         number, place = divmod(key, LONGEST * LONGEST)
         a, b = divmod(place, LONGEST)
         seen.setdefault(int(left.texts[number][a]), Counter())[int(right.texts[number][b])] += 1
+    places = np.bincount(np.concatenate(left.texts))  # how often each word stands anywhere
     names, others = left.names(), right.names()
     entries: dict[str, list[tuple[str, float]]] = {}
     for word, linked in seen.items():
-        whole = sum(linked.values())
+        whole = int(places[word])
         kept = [(others[to], n / whole) for to, n in linked.most_common() if n >= count and n / whole >= probability]
         if kept:
             entries[names[word]] = kept

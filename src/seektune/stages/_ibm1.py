@@ -106,7 +106,8 @@ def _pairs(source: list[np.ndarray], target: list[np.ndarray]) -> tuple[np.ndarr
 
 def _links(found: Alignment) -> np.ndarray:
     """(links, 3): record, source place and target place of the likeliest source of each target word; none where that is NULL."""
-    order = np.lexsort((found.source, -found.posterior, found.token))  # equals: the first place
+    place = np.where(found.source < 0, LONGEST, found.source)
+    order = np.lexsort((place, -found.posterior, found.token))  # of equals the first place, NULL last
     first = order[np.unique(found.token[order], return_index=True)[1]]
     chosen = first[found.source[first] >= 0]
     return np.stack([found.record[chosen], found.source[chosen], found.target[chosen]], 1)

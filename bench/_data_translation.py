@@ -1,7 +1,7 @@
 """Translation: Swahili to English on real parallel text. What do made pairs, switched words and a grown vocabulary bring base:tiny?
 
     python bench/_data_translation.py ../shared/data                    the lexicons, tokens of a word: seconds
-    python bench/_data_translation.py ../shared/data --seeds 17 18      the tuned models too: some six minutes a seed
+    python bench/_data_translation.py ../shared/data --seeds 17 18      the tuned models too: some five minutes a seed
 
 Short pairs only (at most 16 words a side). Half of those of dev.jsonl are parallel; of the other half the English side alone is
 given, as plain text. Each way is tuned for the same steps from the same base and scored on the first short pairs of test.jsonl.
@@ -31,8 +31,8 @@ from seektune.stages.back_translate import BackTranslate
 from seektune.stages.code_switch import CodeSwitch
 
 LONGEST = 16  # words of a side
-TESTED = 200  # pairs
-STEPS, BATCH = 300, 16
+TESTED = 150  # pairs
+STEPS, BATCH = 80, 8
 NEW_TOKENS = 64  # longest translation
 GROWN = 1000  # tokens
 CLAIMED = 0.28  # relative gain that articles tell of, for languages with few texts
@@ -147,7 +147,10 @@ def score(run: Path, test: Rows) -> dict[str, float]:
     answers = [a.text.strip() for a in open_engine(str(run), "cpu").generate(prompts, max_new_tokens=NEW_TOKENS)]
     print("\n".join(answers[:3]), file=sys.stderr)
     expected = [[r["en"] for r in test]]
-    return {"BLEU": sacrebleu.corpus_bleu(answers, expected).score, "chrF": sacrebleu.corpus_chrf(answers, expected).score}
+    return {
+        "BLEU": sacrebleu.corpus_bleu(answers, expected).score,
+        "chrF": sacrebleu.corpus_chrf(answers, expected).score,
+    }
 
 
 def short(rows: Rows) -> Rows:
@@ -158,9 +161,19 @@ def read(path: Path) -> Rows:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def row(stage: str, figure: str, value: float, data: str, began: float, asked: Any = None, reached: bool | None = None) -> dict[str, Any]:
+def row(
+    stage: str, figure: str, value: float, data: str, began: float, asked: Any = None, reached: bool | None = None
+) -> dict[str, Any]:
     seconds = round(time.perf_counter() - began, 1)
-    return {"stage": stage, "figure": figure, "value": value, "asked": asked, "reached": reached, "data": data, "seconds": seconds}
+    return {
+        "stage": stage,
+        "figure": figure,
+        "value": value,
+        "asked": asked,
+        "reached": reached,
+        "data": data,
+        "seconds": seconds,
+    }
 
 
 def main() -> int:

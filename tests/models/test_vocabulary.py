@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -16,8 +17,17 @@ from seektune import cli
 from seektune.errors import ModelError
 from seektune.models import heads, load, vocabulary
 
-SWAHILI = ["Watoto wanasoma kitabu", "watoto wanacheza mpira", "Wanafunzi wanasoma vitabu vyao", "kitabu cha watoto"] * 3
-ENGLISH = ["The company reported a profit of 3,000,000 dollars.", "What is the name of the person?", "公司在第二季度报告了利润。"]
+SWAHILI = [
+    "Watoto wanasoma kitabu",
+    "watoto wanacheza mpira",
+    "Wanafunzi wanasoma vitabu vyao",
+    "kitabu cha watoto",
+] * 3
+ENGLISH = [
+    "The company reported a profit of 3,000,000 dollars.",
+    "What is the name of the person?",
+    "公司在第二季度报告了利润。",
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def test_merges_are_those_of_counting_anew_each_time(folder: Path) -> None:
     for _ in range(25):
         counts: Counter[tuple[str, str]] = Counter()
         for word in words:
-            counts.update((a, b) for a, b in zip(word, word[1:], strict=False) if a + b not in known)
+            counts.update((a, b) for a, b in itertools.pairwise(word) if a + b not in known)
         pair = min(counts, key=lambda p: (-counts[p], p))
         if counts[pair] < 2:
             break
@@ -207,5 +217,19 @@ def test_the_verb(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert cli.main([*words[:-1], str(tmp_path / "b"), wrong]) == 2
         assert line in capsys.readouterr().err
     (tmp_path / "one.txt").write_text("x\n")
-    assert cli.main(["data", "vocabulary", str(folder), str(tmp_path / "one.txt"), "--tokens", "5", "--output", str(tmp_path / "c")]) == 2
+    assert (
+        cli.main(
+            [
+                "data",
+                "vocabulary",
+                str(folder),
+                str(tmp_path / "one.txt"),
+                "--tokens",
+                "5",
+                "--output",
+                str(tmp_path / "c"),
+            ]
+        )
+        == 2
+    )
     assert "stands in it twice" in capsys.readouterr().err

@@ -31,7 +31,9 @@ class Dictionary:
 
     def translate(self, texts: list[str]) -> list[str | None]:
         self.asked += len(texts)
-        return [None if len(t) > 60 else " ".join(filter(None, (self.table.get(w, w) for w in t.split()))) for t in texts]
+        return [
+            None if len(t) > 60 else " ".join(filter(None, (self.table.get(w, w) for w in t.split()))) for t in texts
+        ]
 
 
 def made(records: list[Record], work: Work | None = None, **options: Any) -> tuple[list[Record], dict[str, Any]]:
@@ -64,7 +66,13 @@ def test_a_pair_stays_and_the_made_one_stands_behind_it() -> None:
 
 
 def test_conversations_and_plain_texts_need_no_columns() -> None:
-    chat = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "?"}, {"role": "assistant", "content": "river"}]}
+    chat = {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "river"},
+        ]
+    }
     out, _ = made([chat, {"text": "公司 利润", "n": 1}, {"messages": [{"role": "assistant", "content": "town"}]}])
     assert out[0] == chat
     assert [turn["content"] for turn in out[1]["messages"]] == ["s", "mto", "river"]
@@ -145,6 +153,10 @@ def test_the_stages_with_real_models_are_resumed_from_their_answers(tmp_path: Pa
     again = Passage(stages, tmp_path / "p2", answers=tmp_path / "answers")
     assert list(again.run(rows)) == out
     assert again.reports[0]["translations"]["asked"] == 0
-    through = Passage([Pivot(one, two, column="en", into="zh", ratio=100, max_new_tokens=8)], tmp_path / "p3", answers=tmp_path / "answers")
+    through = Passage(
+        [Pivot(one, two, column="en", into="zh", ratio=100, max_new_tokens=8)],
+        tmp_path / "p3",
+        answers=tmp_path / "answers",
+    )
     assert list(through.run(rows)) != out
     assert through.reports[0]["translations"]["translated"] == 3

@@ -17,7 +17,9 @@ from seektune.stages.code_switch import CodeSwitch, read_lexicon, switched
 LEXICON = {"river": [("mto", 1.0)], "town": [("mji", 1.0)], "apples": [("苹果", 1.0)], "喜欢": [("like", 1.0)]}
 
 
-def run(stage: CodeSwitch, records: list[dict[str, Any]], seed: int = 17) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def run(
+    stage: CodeSwitch, records: list[dict[str, Any]], seed: int = 17
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     equip(stage, Work(seed))
     return list(stage(records)), stage.report()
 
@@ -69,7 +71,10 @@ def test_a_lexicon_of_the_users(tmp_path: Path) -> None:
 
 def test_the_record_stays_beside_the_switched_one(tmp_path: Path) -> None:
     (tmp_path / "l.tsv").write_text("公司\tcompany\n")
-    record = {"messages": [{"role": "user", "content": "公司在哪里？"}, {"role": "assistant", "content": "公司"}], PLACE: "a:1"}
+    record = {
+        "messages": [{"role": "user", "content": "公司在哪里？"}, {"role": "assistant", "content": "公司"}],
+        PLACE: "a:1",
+    }
     out, report = run(CodeSwitch(str(tmp_path / "l.tsv"), share=1.0), [record])
     assert out[0] == record
     assert [turn["content"] for turn in out[1]["messages"]] == ["company 在哪里？", "公司"]
@@ -80,7 +85,12 @@ def test_the_record_stays_beside_the_switched_one(tmp_path: Path) -> None:
 def test_learnt_from_the_records_themselves() -> None:
     """Every text has a word of its own language for each number; only some are together."""
     swahili, english = ["moja", "mbili", "tatu", "nne", "tano"], ["one", "two", "three", "four", "five"]
-    rows = [{"sw": f"{swahili[i]} {swahili[j]}", "en": f"{english[j]} {english[i]}"} for i in range(5) for j in range(5) if i != j]
+    rows = [
+        {"sw": f"{swahili[i]} {swahili[j]}", "en": f"{english[j]} {english[i]}"}
+        for i in range(5)
+        for j in range(5)
+        if i != j
+    ]
     out, report = run(CodeSwitch(column="sw", other="en", share=1.0, keep=False), rows)
     assert report["entries"] == dict(zip(swahili, english, strict=True))
     assert report["agreement"] == 1.0
@@ -113,7 +123,7 @@ def test_real_swahili_words_find_their_english(shared_data: Path) -> None:
     lines = (shared_data / "mt_en_sw" / "dev.jsonl").read_text(encoding="utf-8").splitlines()[:900]
     rows = [json.loads(line) for line in lines]
     stage = CodeSwitch(column="sw", other="en")
-    out, report = run(stage, rows)
+    _out, report = run(stage, rows)
     equip(stage, Work())
     entries = stage._learnt(rows, Work())
     known = {"nchi": "country", "rais": "president", "serikali": "government", "haki": "rights", "polisi": "police"}

@@ -77,7 +77,9 @@ def test_a_made_up_language_is_learnt_back() -> None:
         row = random.choice(english, 6, replace=False).tolist()
         pairs.append((row, random.permutation([f"x{word[1:]}" for word in row]).tolist()))
     found = learn(pairs)
-    assert {word: entries[0][0] for word, entries in found.entries.items()} == {word: f"x{word[1:]}" for word in english}
+    assert {word: entries[0][0] for word, entries in found.entries.items()} == {
+        word: f"x{word[1:]}" for word in english
+    }
     assert found.agreement > 0.95
     assert found.records == 300
 

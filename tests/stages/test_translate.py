@@ -95,7 +95,9 @@ def test_a_causal_model_says_what_plain_transformers_says(tmp_path: Path) -> Non
                        max_new_tokens=12).translate(TEXTS)  # fmt: skip
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     for text, said in zip(TEXTS, found, strict=True):
-        ids = tokenizer.encode(f"<user>English > Swahili: {text}<assistant>", add_special_tokens=False, return_tensors="pt")
+        ids = tokenizer.encode(
+            f"<user>English > Swahili: {text}<assistant>", add_special_tokens=False, return_tensors="pt"
+        )
         made = model.generate(ids, max_new_tokens=12, do_sample=False, eos_token_id=zoo.EOS)[0, ids.shape[1] :].tolist()
         assert said == tokenizer.decode(made[: made.index(zoo.EOS)] if zoo.EOS in made else made).strip()
 

@@ -30,7 +30,11 @@ class Lexicon:
 
 
 def learn(
-    pairs: Iterable[tuple[Sequence[str], Sequence[str]]], *, iterations: int = 5, count: int = 2, probability: float = 0.3
+    pairs: Iterable[tuple[Sequence[str], Sequence[str]]],
+    *,
+    iterations: int = 5,
+    count: int = 2,
+    probability: float = 0.3,
 ) -> Lexicon:
     """From the words of both sides of each record. An entry has at least `count` links, at `probability` of its word's places."""
     left, right, records = _Side(), _Side(), 0

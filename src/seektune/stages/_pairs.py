@@ -42,8 +42,9 @@ def with_question(record: Record, column: str | None, text: str) -> Record:
 def _turns(record: Record) -> list[dict[str, Any]]:
     """The messages, where an answer stands last; else none."""
     turns = record.get("messages")
-    whole = isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns)
-    return turns if whole and turns[-1].get("role") == "assistant" else []
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        return []
+    return turns if turns[-1].get("role") == "assistant" else []
 
 
 def _asked_at(record: Record) -> int | None:

@@ -32,9 +32,13 @@ class CodeSwitch:
     """Adds to each record one whose question (or column) has a share of its words in the other language."""
 
     lexicon: str | None = option(
-        None, "lines of word, tab, translation (and weight); learnt from the records where left out", probe=seen("lexicon.tsv")
+        None,
+        "lines of word, tab, translation (and weight); learnt from the records where left out",
+        probe=seen("lexicon.tsv"),
     )
-    share: float = option(0.2, "of the words that are replaced", probe=seen(0.9, lexicon="lexicon.tsv"), check=between(0, 1))
+    share: float = option(
+        0.2, "of the words that are replaced", probe=seen(0.9, lexicon="lexicon.tsv"), check=between(0, 1)
+    )
     column: str | None = option(
         None, "the text whose words are replaced; left out: the last question of a conversation", probe=seen("topic")
     )
@@ -46,7 +50,10 @@ class CodeSwitch:
     iterations: int = option(5, "of expectation-maximisation", probe=seen(1, share=0.9), check=at_least(1))
     count: int = option(2, "times that two words have to be linked", probe=seen(8, share=0.9), check=at_least(1))
     probability: float = option(
-        0.3, "least share of a word's places that are linked to a translation", probe=seen(0.9, share=0.9, pairs=10), check=between(0, 1)
+        0.3,
+        "least share of a word's places that are linked to a translation",
+        probe=seen(0.9, share=0.9, pairs=10),
+        check=between(0, 1),
     )
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -68,7 +75,8 @@ class CodeSwitch:
         work.facts |= {"agreement": round(found.agreement, 4), "learnt_from": found.records}
         spoken = {word: entries for word, entries in found.entries.items() if not _has_digit(word)}
         told = {
-            word: [(to, p) for to, p in entries if to != word and not _has_digit(to)] for word, entries in spoken.items()
+            word: [(to, p) for to, p in entries if to != word and not _has_digit(to)]
+            for word, entries in spoken.items()
         }
         return {word: entries for word, entries in told.items() if entries}
 

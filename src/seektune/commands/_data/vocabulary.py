@@ -104,6 +104,8 @@ def described(
 
 def show(facts: dict[str, Any], output: Path) -> None:
     before, after = facts["tokens_per_word"]
-    console.say(f"learnt   {facts['tokens']:,} tokens from {facts['texts_learnt']:,} texts: {', '.join(facts['learnt'][:8])}")
+    console.say(
+        f"learnt   {facts['tokens']:,} tokens from {facts['texts_learnt']:,} texts: {', '.join(facts['learnt'][:8])}"
+    )
     console.say(f"a word   {before:.2f} tokens before, {after:.2f} after (on {facts['texts_measured']:,} other texts)")
     console.say(f"model    {output}")

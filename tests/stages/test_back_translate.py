@@ -65,6 +65,15 @@ def test_a_pair_stays_and_the_made_one_stands_behind_it() -> None:
     assert (report["kept"], report["added"], report["dropped"]) == (2, 1, 0)
 
 
+def test_only_what_has_no_other_side_is_translated_where_so_asked() -> None:
+    rows = [{"en": "river", "sw": "mto"}, {"en": "town"}]
+    steps = [Dictionary(TABLE)]
+    out, report = made(rows, column="en", into="sw", missing=True, there=steps)
+    assert out == [rows[0], {"en": "town", "sw": "mji", MARK: "back_translate"}]
+    assert steps[0].asked == 1
+    assert report["translations"]["refused"] == {"has both sides": 1}
+
+
 def test_conversations_and_plain_texts_need_no_columns() -> None:
     chat = {
         "messages": [

@@ -20,6 +20,7 @@ from ._words import words
 from ._work import EXAMPLES, Work, place_of, shortened
 
 TOGETHER = 256  # records between two calls of a model
+NOTHING = "no text to translate"
 MARK = "synthetic"  # the column that names the stage which made a record
 
 
@@ -37,6 +38,7 @@ class Making:
     ratio: float = 3.0  # words of the longer side to the shorter
     most: int = 2000  # characters
     tag: str = ""
+    missing: bool = False  # only records without the other side
     refused: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
     chrf: list[float] = field(default_factory=lambda: [0.0, 0])  # sum, count
@@ -49,18 +51,22 @@ class Making:
         self.work.facts["translations"] = self._facts()
 
     def _part(self, records: list[Record]) -> Iterator[Record]:
-        texts = [answer_of(record, self.column) for record in records]
-        fit = [text for text in texts if text is not None and len(text) <= self.most]
+        looked = [self._text(record) for record in records]
+        fit = [text for text, reason in looked if not reason]
         made = _through(self.there, fit)
         again = _through(self.back, made)
         found = iter(zip(fit, made, again, strict=True))
-        for record, text in zip(records, texts, strict=True):
-            if text is None:
-                yield from self._left(record, "no text to translate")
-            elif len(text) > self.most:
-                yield from self._left(record, f"longer than {self.most} characters")
-            else:
-                yield from self._judged(record, *next(found))
+        for record, (_, reason) in zip(records, looked, strict=True):
+            yield from self._left(record, reason) if reason else self._judged(record, *next(found))
+
+    def _text(self, record: Record) -> tuple[str, str]:
+        """(text, why it is not translated)."""
+        text = answer_of(record, self.column)
+        if text is None:
+            return "", NOTHING
+        if self.missing and self._whole(record):
+            return text, "has both sides"
+        return text, f"longer than {self.most} characters" if len(text) > self.most else ""
 
     def _judged(self, record: Record, text: str, made: str | None, again: str | None) -> Iterator[Record]:
         self.tried += 1
@@ -83,7 +89,7 @@ class Making:
     def _left(self, record: Record, reason: str, detail: str = "") -> Iterator[Record]:
         """A record of which no pair was made: it stays where it is one already."""
         self.refused[reason] += 1
-        if self._whole(record) or reason == "no text to translate":
+        if self._whole(record) or reason == NOTHING:
             self.work.keep()
             yield record
         else:

@@ -45,6 +45,7 @@ class BackTranslate:
     )  # fmt: skip
     ratio: float = option(3.0, "most words of one side to those of the other", probe=seen(1.0), check=at_least(1))
     most: int = option(2000, "characters; longer texts are not translated", probe=seen(45), check=at_least(1))
+    missing: bool = option(False, "only texts whose other side is missing are translated", probe=seen(True))
     tag: str = option("", "put in front of what was made, such as '<made> '", probe=seen("<made> "))
     max_new_tokens: int = option(256, "longest translation, in tokens", probe=seen(3), check=at_least(1))
     temperature: float = option(
@@ -63,7 +64,7 @@ class BackTranslate:
         back = [translator(self.round_trip, work, prompt=self.prompt, source=self.to_language, target=self.from_language,
                            **settings)] if self.round_trip else []  # fmt: skip
         making = Making("back_translate", work, [there], back, self.column, self.into, self.least, self.ratio, self.most,
-                        self.tag)  # fmt: skip
+                        self.tag, self.missing)  # fmt: skip
         return making.run(records)
 
     def report(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Pivot:
     )  # fmt: skip
     ratio: float = option(3.0, "most words of one side to those of the other", probe=seen(1.0), check=at_least(1))
     most: int = option(2000, "characters; longer texts are not translated", probe=seen(45), check=at_least(1))
+    missing: bool = option(False, "only texts whose other side is missing are translated", probe=seen(True))
     max_new_tokens: int = option(256, "longest translation of a step, in tokens", probe=seen(3), check=at_least(1))
 
     example: ClassVar[dict[str, Any]] = {"model": "translator", "onward": "other_translator"}
@@ -64,7 +65,8 @@ class Pivot:
 
         there = [step(self.model, self.from_language, self.through), step(self.onward, self.through, self.to_language)]
         back = [step(self.round_trip, self.to_language, self.from_language)] if self.round_trip else []
-        making = Making("pivot", work, there, back, self.column, self.into, self.least, self.ratio, self.most)
+        making = Making("pivot", work, there, back, self.column, self.into, self.least, self.ratio, self.most,
+                        missing=self.missing)  # fmt: skip
         return making.run(records)
 
     def report(self) -> dict[str, Any]:

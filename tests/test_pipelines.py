@@ -43,7 +43,10 @@ def test_translation_runs_on_real_records(shared_data: Path, tmp_path: Path) -> 
 
     files_of_back_translate.files(tmp_path)
     lines = (shared_data / "mt_en_sw" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
-    pairs, alone = [json.loads(line) for line in lines[:300]], [{"en": json.loads(line)["en"]} for line in lines[300:310]]
+    pairs, alone = (
+        [json.loads(line) for line in lines[:300]],
+        [{"en": json.loads(line)["en"]} for line in lines[300:310]],
+    )
     for name, rows in (("pairs", pairs), ("english", alone)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = [f"input.0.path={tmp_path}/pairs.jsonl", f"input.1.path={tmp_path}/english.jsonl", "stages.2.ratio=1000",
@@ -51,13 +54,19 @@ def test_translation_runs_on_real_records(shared_data: Path, tmp_path: Path) -> 
     read = pipeline.load(FOLDER / "data_translation.yaml", settings)
     card = pipeline.run(read, tmp_path / "cache")
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    made = {kind: [row for row in written if row.get("synthetic") == kind] for kind in ("code_switch", "back_translate")}
+    made = {
+        kind: [row for row in written if row.get("synthetic") == kind] for kind in ("code_switch", "back_translate")
+    }
     length, switched, translated = card["stages"]
     assert len(made["code_switch"]) == switched["added"] > 100
     assert len(made["back_translate"]) == translated["changed"]
     assert translated["changed"] + translated["dropped"] == len(alone)
-    assert [row for row in written if "synthetic" not in row] == [row for row in pairs if row["sw"].strip() and len(row["en"]) >= 4][: length["kept"]]
-    assert all(row["sw"].startswith("<made> ") and row["en"] in {r["en"] for r in alone} for row in made["back_translate"])
+    assert [row for row in written if "synthetic" not in row] == [
+        row for row in pairs if row["sw"].strip() and len(row["en"]) >= 4
+    ][: length["kept"]]
+    assert all(
+        row["sw"].startswith("<made> ") and row["en"] in {r["en"] for r in alone} for row in made["back_translate"]
+    )
     assert switched["lexicon"] > 50
     again: dict[str, Any] = pipeline.run(read, tmp_path / "cache")
     assert again["output"]["fingerprint"] == card["output"]["fingerprint"]

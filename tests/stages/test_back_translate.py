@@ -90,6 +90,9 @@ def test_conversations_and_plain_texts_need_no_columns() -> None:
         "n": 1, MARK: "back_translate",
     }  # fmt: skip
     assert [turn["role"] for turn in out[3]["messages"]] == ["user", "assistant"]
+    [named], _ = made([{"en": "river"}], column="en")
+    assert named["en"] == "river"
+    assert [turn["content"] for turn in named["messages"]] == ["mto", "river"]
 
 
 def test_the_way_back_decides() -> None:

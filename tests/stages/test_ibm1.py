@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from seektune.stages import _ibm1
 from seektune.stages._ibm1 import align, learn
 
 PAIRS = [("the house", "das haus"), ("the book", "das buch"), ("a book", "ein buch"), ("the the book", "das buch hier")]
@@ -94,3 +95,8 @@ def test_thresholds_and_what_is_too_long_or_empty() -> None:
     assert dict(learn(half, probability=0.5).entries["one"]) == {"moja": 0.5, "mmoja": 0.5}
     assert learn([([], ["moja"]), (["one"] * 61, ["moja"])]).records == 0
     assert learn([]).entries == {}
+
+
+def test_records_beyond_the_room_are_not_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ibm1, "MOST", 50)
+    assert learn([(["one", "two"], ["moja", "mbili"])] * 9).records == 5  # 9 pairs of words each, NULL among them

@@ -21,20 +21,19 @@ TEXTS = ["What is the name of the town?", "公司的利润是多少？", "river"
 
 
 class Words(http.server.BaseHTTPRequestHandler):
-    """An endpoint that translates word by word, from a table; after `left` answers it refuses."""
+    """An endpoint that translates word by word, from a table; while it is `ill`, it refuses texts with numbers from 64 on."""
 
     table: dict[str, str]
     asked: list[dict[str, Any]]
-    left = 10**6
+    ill = False
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if type(self).left <= 0:
+        text = body["messages"][0]["content"].rpartition("\n")[2]
+        if self.ill and int(text.split()[-1]) >= 64:
             self.send_error(400, "gone")
             return
-        type(self).left -= 1
         self.asked.append(body)
-        text = body["messages"][0]["content"].rpartition("\n")[2]
         said = " ".join(self.table.get(word, word) for word in text.split())
         raw = json.dumps({"choices": [{"message": {"content": f"<think>hm</think> {said} "}}]}).encode()
         self.send_response(200)
@@ -48,7 +47,7 @@ class Words(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint() -> Iterator[type[Words]]:
-    handler = type("Here", (Words,), {"table": {"mto": "river", "mji": "town"}, "asked": []})
+    handler = type("Here", (Words,), {"table": {"mto": "river", "mji": "town"}, "asked": [], "ill": False})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -144,11 +143,11 @@ def test_a_text_longer_than_the_model_takes_has_no_translation(tmp_path: Path) -
 
 def test_an_endpoint_goes_on_from_what_it_answered(endpoint: type[Words], tmp_path: Path) -> None:
     work = Work(answers=tmp_path)
-    endpoint.left = 64
+    endpoint.ill = True
     texts = [f"mto {i}" for i in range(70)]
     with pytest.raises((ModelError, RunFailedError)):
         translator(endpoint.url, work, source="Swahili", target="English").translate(texts)  # type: ignore[attr-defined]
-    endpoint.left = 10**6
+    endpoint.ill = False
     before = len(endpoint.asked)
     assert translator(endpoint.url, work, source="Swahili", target="English").translate(texts) == [  # type: ignore[attr-defined]
         f"river {i}" for i in range(70)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LONGEST = 60  # words of a side; longer texts have too many pairs and tell little
+MOST = 8_000_000  # pairs of words in all, some 50 bytes each; records beyond are not learnt from
 NULL = 0  # id of no word
 
 
@@ -37,12 +38,15 @@ def learn(
     probability: float = 0.3,
 ) -> Lexicon:
     """From the words of both sides of each record. An entry has at least `count` links, at `probability` of its word's places."""
-    left, right, records = _Side(), _Side(), 0
+    left, right, records, room = _Side(), _Side(), 0, MOST
     for a, b in pairs:
-        if 0 < len(a) <= LONGEST and 0 < len(b) <= LONGEST:
-            left.add(a)
-            right.add(b)
-            records += 1
+        if not 0 < len(a) <= LONGEST or not 0 < len(b) <= LONGEST:
+            continue
+        if (room := room - (len(a) + 1) * (len(b) + 1)) < 0:
+            break
+        left.add(a)
+        right.add(b)
+        records += 1
     if not records:
         return Lexicon({}, 0.0, 0)
     there = _links(align(left.texts, right.texts, iterations))
@@ -61,10 +65,10 @@ class Alignment:
     A source place of -1 is NULL.
     """
 
-    record: np.ndarray  # (pairs,) int64
-    source: np.ndarray  # (pairs,) int64: place in the record
-    target: np.ndarray  # (pairs,) int64
-    token: np.ndarray  # (pairs,) int64: number of the target word among all of them
+    record: np.ndarray  # (pairs,) int32
+    source: np.ndarray  # (pairs,) int32: place in the record
+    target: np.ndarray  # (pairs,) int32
+    token: np.ndarray  # (pairs,) int32: number of the target word among all of them
     posterior: np.ndarray  # (pairs,) float64; sums to 1 over the pairs of one target word
     table: dict[tuple[int, int], float]  # (source word, target word) -> t(target | source)
     log_likelihood: list[float]  # before each step; never falls
@@ -74,7 +78,7 @@ def align(source: list[np.ndarray], target: list[np.ndarray], iterations: int) -
     """EM from a uniform table. `source`, `target`: word ids (> 0) of each record."""
     record, place, at, token, e, f = _pairs(source, target)
     width = int(f.max()) + 1
-    keys, pair = np.unique(e * width + f, return_inverse=True)
+    keys, pair = np.unique(e.astype(np.int64) * width + f, return_inverse=True)
     sources = keys // width
     tokens = int(token[-1]) + 1
     options = np.bincount(token, minlength=tokens)  # source words, and NULL, of each target word
@@ -103,7 +107,7 @@ def _pairs(source: list[np.ndarray], target: list[np.ndarray]) -> tuple[np.ndarr
         made = (np.full(m * n, number), np.tile(np.arange(-1, m - 1), n), at, before + at,
                 np.tile(np.concatenate([[NULL], es]), n), np.repeat(fs, m))  # fmt: skip
         for column, values in zip(columns, made, strict=True):
-            column.append(values)
+            column.append(values.astype(np.int32))
         before += n
     return tuple(np.concatenate(column) for column in columns)
 
@@ -119,7 +123,7 @@ def _links(found: Alignment) -> np.ndarray:
 
 def _keys(links: np.ndarray) -> np.ndarray:
     """One number for each link."""
-    return (links[:, 0] * LONGEST + links[:, 1]) * LONGEST + links[:, 2]
+    return (links[:, 0].astype(np.int64) * LONGEST + links[:, 1]) * LONGEST + links[:, 2]
 
 
 class _Side:

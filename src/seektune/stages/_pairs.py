@@ -23,8 +23,8 @@ def question_of(record: Record, column: str | None) -> str | None:
     return None if at is None else _said(record["messages"][at].get("content"))
 
 
-def with_question(record: Record, column: str | None, text: str) -> Record:
-    """A copy in which `question_of` is `text`; a record of plain text becomes a conversation whose answer it is."""
+def with_question(record: Record, column: str | None, text: str, answer: str = "") -> Record:
+    """A copy in which `question_of` is `text`; what is no conversation becomes one that ends with `answer`."""
     if column is not None:
         return {**record, column: text}
     at = _asked_at(record)
@@ -35,8 +35,8 @@ def with_question(record: Record, column: str | None, text: str) -> Record:
         return {**record, "messages": turns}
     if _turns(record):
         return {**record, "messages": [*record["messages"][:-1], asked, record["messages"][-1]]}
-    rest = {key: value for key, value in record.items() if key != "text"}
-    return {**rest, "messages": [asked, {"role": "assistant", "content": record["text"]}]}
+    rest = {key: value for key, value in record.items() if key not in ("text", "messages")}
+    return {**rest, "messages": [asked, {"role": "assistant", "content": answer}]}
 
 
 def _turns(record: Record) -> list[dict[str, Any]]:

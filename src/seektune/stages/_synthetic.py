@@ -77,7 +77,7 @@ class Making:
                 self.examples.append(shortened(shown | ({"again": again} if self.back else {})))
             yield from self._left(record, reason, detail)
             return
-        pair = with_question(record, self.into, self.tag + made) | {MARK: self.kind}
+        pair = with_question(record, self.into, self.tag + made, text) | {MARK: self.kind}
         if self._whole(record):
             self.work.keep()
             yield record

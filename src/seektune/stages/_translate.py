@@ -47,7 +47,9 @@ class Translator:
         return [_final(text).strip() for text in self.answers.write(asked)]
 
     def _fits(self, prompt: Record) -> bool:
-        """Only models behind our engine refuse: a text cut short would have no translation."""
+        """Endpoints answer for themselves; of others, a text cut short would have no translation."""
+        if isinstance(self.answers.inner, Seq2Seq):
+            return self.answers.inner.fits(prompt)
         engine = getattr(self.answers.inner, "engine", None)
         return engine is None or len(engine.prompt_ids(prompt)) < engine.limit
 
@@ -156,7 +158,13 @@ class Seq2Seq:
     seed: int = 17
     _held: Any = field(default=None, repr=False)
 
+    def fits(self, prompt: Record) -> bool:
+        return len(self._opened()[0](str(prompt["text"]))["input_ids"]) <= self._room()
+
     def write(self, prompts: Sequence[Record]) -> list[str]:
+        """Raises DataError for prompts that are longer than the model takes."""
+        if long := [number for number, prompt in enumerate(prompts, 1) if not self.fits(prompt)]:
+            raise DataError(problem(f"prompt {long[0]}", f"longer than the {self._room()} tokens of {self.folder}"))
         texts = [str(prompt["text"]) for prompt in prompts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # alike lengths together: less padding
         made = dict[int, str]()
@@ -169,9 +177,7 @@ class Seq2Seq:
         import torch
 
         tokenizer, model = self._opened()
-        limit = getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
-        room = min(int(limit or 1 << 30), tokenizer.model_max_length)
-        inputs = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=room)
+        inputs = tokenizer(texts, return_tensors="pt", padding=True)
         inputs.pop("token_type_ids", None)
         sampling: dict[str, Any] = {"do_sample": False, "num_beams": 1}
         if self.temperature:
@@ -181,6 +187,12 @@ class Seq2Seq:
             ids = model.generate(**inputs.to(model.device), **self._forced(tokenizer), **sampling,
                                  max_new_tokens=self.max_new_tokens)  # fmt: skip
         return list(tokenizer.batch_decode(ids, skip_special_tokens=True))
+
+    def _room(self) -> int:
+        """Tokens that the encoder takes; T5 has no such bound but its tokenizer's."""
+        tokenizer, model = self._opened()
+        bound = getattr(model.config, "max_position_embeddings", None) or 1 << 30
+        return min(int(bound), int(tokenizer.model_max_length))
 
     def _forced(self, tokenizer: Any) -> dict[str, int]:
         """The first token of the answer, which tells a multilingual model its language."""

@@ -70,7 +70,8 @@ class Alignment:
     target: np.ndarray  # (pairs,) int32
     token: np.ndarray  # (pairs,) int32: number of the target word among all of them
     posterior: np.ndarray  # (pairs,) float64; sums to 1 over the pairs of one target word
-    table: dict[tuple[int, int], float]  # (source word, target word) -> t(target | source)
+    words: np.ndarray  # (entries, 2) int64: source word and target word of each entry of the table
+    t: np.ndarray  # (entries,) float64: t(target | source)
     log_likelihood: list[float]  # before each step; never falls
 
 
@@ -93,8 +94,7 @@ def align(source: list[np.ndarray], target: list[np.ndarray], iterations: int) -
         t = counts / np.bincount(sources, counts)[sources]
     likely = t[pair]
     weight = likely / np.bincount(token, likely, tokens)[token]
-    table = {(int(k // width), int(k % width)): float(p) for k, p in zip(keys, t, strict=True)}
-    return Alignment(record, place, at, token, weight, table, told)
+    return Alignment(record, place, at, token, weight, np.stack([sources, keys % width], 1), t, told)
 
 
 def _pairs(source: list[np.ndarray], target: list[np.ndarray]) -> tuple[np.ndarray, ...]:

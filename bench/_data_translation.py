@@ -1,7 +1,7 @@
 """Translation: Swahili to English on real parallel text. What do made pairs, switched words and a grown vocabulary bring base:tiny?
 
     python bench/_data_translation.py ../shared/data                    the lexicons, tokens of a word: seconds
-    python bench/_data_translation.py ../shared/data --seeds 17 18      the tuned models too: some five minutes a seed
+    python bench/_data_translation.py ../shared/data --seeds 17 18      the tuned models too: five to seven minutes a seed
 
 Short pairs only (at most 16 words a side). Half of those of dev.jsonl are parallel; of the other half the English side alone is
 given, as plain text. Each way is tuned for the same steps from the same base and scored on the first short pairs of test.jsonl.

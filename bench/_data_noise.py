@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,23 @@ SETS = (Set("cls_banking77", 2500, 800, 20, 120, 64), Set("cls_chnsenticorp", 15
 
 def figures(folder: Path, tiny: bool = False, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of the table, of some sets where `names` has any; those of base:tiny only where asked for."""
-    rows = []
+    return list(measured(folder, tiny, names))
+
+
+def measured(folder: Path, tiny: bool, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The same, as they come."""
     for one in [one for one in SETS if not names or one.name in names]:
         train, test = read(folder / one.name / "train.jsonl"), read(folder / one.name / "test.jsonl")
-        rows += of_filter(one.name, train)
-        rows += returned(one.name, "TF-IDF + logistic", train, test, logistic_accuracy)
+        dirty = dirtied(train)
+        left, seconds = filtered(dirty, column="text")
+        yield from of_filter(one.name, dirty, left, seconds)
+        yield from returned(one.name, "TF-IDF + logistic", dirty, left, train, test, logistic_accuracy)
         if tiny:
             some, tests = part(train, one, one.tiny_train), part(test, one, one.tiny_test)
+            spoilt = dirtied(some)
             learn = lambda rows, test, one=one: tiny_accuracy(rows, test, one)  # noqa: E731
-            rows += returned(one.name, f"base:tiny on {len(some)} records", some, tests, learn, relabel=False)
-    return rows
+            cleaned = filtered(spoilt, column="text")[0]
+            yield from returned(one.name, f"base:tiny on {len(some)} records", spoilt, cleaned, some, tests, learn)
 
 
 def read(path: Path) -> Rows:
@@ -88,9 +95,7 @@ def filtered(rows: Rows, **options: Any) -> tuple[Rows, float]:
     return list(stage(rows)), round(time.perf_counter() - began, 1)
 
 
-def of_filter(name: str, train: Rows) -> list[dict[str, Any]]:
-    dirty = dirtied(train)
-    left, seconds = filtered(dirty, column="text")
+def of_filter(name: str, dirty: Rows, left: Rows, seconds: float) -> list[dict[str, Any]]:
     wrong = sum("true" in row for row in dirty)
     still = sum("true" in row for row in left)
     dropped = (len(dirty) - wrong) - (len(left) - still)
@@ -103,25 +108,17 @@ def of_filter(name: str, train: Rows) -> list[dict[str, Any]]:
 
 
 def returned(
-    name: str, student: str, train: Rows, test: Rows, learn: Any, relabel: bool = True
-) -> list[dict[str, Any]]:
-    """Accuracy after dirty, cleaned, relabelled and clean records, and the share of the lost that came back."""
-    dirty = dirtied(train)
-    sets = {"dirty": dirty, "cleaned": filtered(dirty, column="text")[0], "clean": train}
-    if relabel:
-        sets["relabelled"] = filtered(dirty, column="text", action="relabel")[0]
-    found, rows = dict[str, float](), []
-    for kind, records in sets.items():
+    name: str, student: str, dirty: Rows, cleaned: Rows, clean: Rows, test: Rows, learn: Any
+) -> Iterator[dict[str, Any]]:
+    """Accuracy after dirty, cleaned and clean records, and the share of the lost that came back."""
+    found, data = dict[str, float](), f"{name}: {student}"
+    for kind, records in {"dirty": dirty, "cleaned": cleaned, "clean": clean}.items():
         began = time.perf_counter()
         found[kind] = learn(bare(records), test)
-        said = {"data": f"{name}: {student}", "seconds": round(time.perf_counter() - began, 1)}
-        rows.append(row(f"accuracy, {kind}", found[kind], **said))
+        yield row(f"accuracy, {kind}", found[kind], data=data, seconds=round(time.perf_counter() - began, 1))
     lost = found["clean"] - found["dirty"]
-    for kind in ("cleaned", "relabelled")[: 1 + relabel]:
-        share = (found[kind] - found["dirty"]) / lost if lost > 0 else float("nan")
-        reached = share >= 0.5 if kind == "cleaned" else None
-        rows.append(row(f"lost accuracy that came back, {kind}", share, 0.5, reached, f"{name}: {student}"))
-    return rows
+    share = (found["cleaned"] - found["dirty"]) / lost if lost > 0 else float("nan")
+    yield row("lost accuracy that came back", share, 0.5, share >= 0.5 if lost > 0 else None, data)
 
 
 def row(
@@ -176,7 +173,7 @@ def tiny_accuracy(train: Rows, test: Rows, one: Set) -> float:
 
 def main(arguments: list[str]) -> None:
     folder, *names = [argument for argument in arguments if argument != "--tiny"]
-    for found in figures(Path(folder), "--tiny" in arguments, names):
+    for found in measured(Path(folder), "--tiny" in arguments, names):
         print(json.dumps(found, ensure_ascii=False), flush=True)
 
 

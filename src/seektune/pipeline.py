@@ -34,6 +34,7 @@ from .passage import Passage, key_of
 from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
 
 CARD_FORMAT = 1
+STAGE_PATHS = ("path", "against", "target", "table", "lexicon", "audit")  # options of stages that name files
 STEM = (".gz", ".zst")
 
 
@@ -91,7 +92,7 @@ def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(entry, dict) and isinstance(entry.get("path"), str):
             entry["path"] = found_at(entry["path"], folder)
     for stage in values["stages"] if isinstance(values.get("stages"), list) else []:
-        for key in ("path", "against", "target", "table", "lexicon", "audit") if isinstance(stage, dict) else ():
+        for key in STAGE_PATHS if isinstance(stage, dict) else ():
             if isinstance(stage.get(key), str):
                 stage[key] = found_at(stage[key], folder)
     if isinstance(values.get("output"), str):

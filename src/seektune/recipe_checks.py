@@ -16,6 +16,7 @@ from typing import Any
 from . import kinds, require
 from .errors import RecipeError, nearest, problem
 from .kinds import Problem
+from .pipeline import STAGE_PATHS
 from .run import check_name
 
 
@@ -27,6 +28,7 @@ def resolve_paths(values: dict[str, Any], folders: list[Path]) -> list[Problem]:
         inputs = data.get("train")
         for i, entry in enumerate(inputs if isinstance(inputs, list) else []):
             problems += _resolve_key(entry, "path", f"data.train.{i}.path", folders)
+            _resolve_stages(entry, folders)
         problems += _resolve_key(data.get("valid"), "path", "data.valid.path", folders)
         if data.get("template", "auto") != "auto":
             problems += _resolve_key(data, "template", "data.template", folders)
@@ -47,6 +49,15 @@ def _resolve_key(section: Any, name: str, key: str, folders: list[Path]) -> list
         return [(key, problem(key, f"nothing at {text!r}", fix=_near_path(text, folders)))]
     section[name] = found
     return []
+
+
+def _resolve_stages(entry: Any, folders: list[Path]) -> None:
+    """Files that stages name; what is not there may be a hub id or an address, so the stage itself tells."""
+    stages = entry.get("stages") if isinstance(entry, dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        for key in STAGE_PATHS if isinstance(stage, dict) else ():
+            if isinstance(stage.get(key), str):
+                stage[key] = _existing(stage[key], folders) or stage[key]
 
 
 def _resolve_model(model: dict[str, Any], folders: list[Path]) -> list[Problem]:

@@ -19,4 +19,6 @@ def spool(records: Iterable[Record], work: Work) -> Records:
     with Writer(folder, ["record"], [0], temporary=True) as writer:
         for number, record in enumerate(records, 1):
             writer.add(record, 0, number)
-        return writer.finish({"records": len(writer)})
+        if len(writer):
+            return writer.finish({"records": len(writer)})
+    return Records.of([])  # an empty file cannot be mapped

@@ -1,0 +1,177 @@
+"""Figures of the finance stages on real records: news and names to ids, names and numbers found, cells of statements, digits.
+
+python bench/_data_finance.py ../shared/data       # JSON, one row a line
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+SEED = 17
+
+
+def figures(folder: Path) -> list[Row]:
+    """One row a figure; `folder` holds the data sets."""
+    rows = []
+    for figure in FIGURES:
+        began = time.process_time()
+        found = list(figure(folder))
+        seconds = round(time.process_time() - began, 2)
+        rows += [row | {"seconds": seconds} for row in found]
+    return rows
+
+
+def _row(stage: str, figure: str, value: Any, asked: str = "", reached: bool | None = None, data: str = "") -> Row:
+    value = round(value, 4) if isinstance(value, float) else value
+    return {"stage": stage, "figure": figure, "value": value, "asked": asked, "reached": reached, "data": data}
+
+
+def _lines(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+# numbers
+
+
+def numbers(folder: Path) -> Iterator[Row]:
+    """What a simple search sees of signs that can only stand behind a number, and how much of that the stage has found."""
+    from seektune.stages.numbers import found_in
+
+    records = _lines(folder / "cls_finnews_zh" / "finnews.jsonl")
+    sign = re.compile(r"\d(?:%|％|万元|亿元|元(?!月|旦)|个百分点|个基点|倍)")
+    seen = hit = total = 0
+    for record in records:
+        ends = {(one["at"][0], one["end"]) for one in found_in(record)}
+        total += len(ends)
+        for key in ("title", "text"):
+            for match in sign.finditer(record[key]):
+                seen += 1
+                hit += any(at == key and end >= match.end() and end - match.end() <= 4 for at, end in ends)
+    yield _row(
+        "numbers",
+        "share of amounts and percentages found",
+        _share(hit, seen),
+        data=f"cls_finnews_zh, {seen} by a search for their units",
+    )
+    yield _row("numbers", "numbers found", total, data=f"cls_finnews_zh, {len(records)} records")
+
+
+def scaler(folder: Path) -> Iterator[Row]:
+    """Every number of the news scaled and led back."""
+    from decimal import Decimal
+
+    from seektune.stages._scaler import fitted, name_of
+    from seektune.stages.numbers import found_in
+
+    found = [(name_of(one["kind"], one["unit"]), Decimal(one["value"])) for record in _lines(folder / "cls_finnews_zh" / "finnews.jsonl")
+             for one in found_in(record) if one["kind"] != "date" and ":" not in one["value"]]  # fmt: skip
+    for how in ("linear", "log"):
+        made = fitted(how, found)
+        back = sum(made.unscale(name, made.scale(name, value)) == value for name, value in found)
+        yield _row("scale_numbers", f"numbers that come back exactly ({how})", _share(back, len(found)), "all", back == len(found),
+                   f"cls_finnews_zh, {len(found)} numbers")  # fmt: skip
+
+
+# align_entities
+
+
+def align_chinese(folder: Path) -> Iterator[Row]:
+    """Names alone, no codes: does the company of a record come out? And of names that stand before a code, is it that code?"""
+    from seektune.stages.align_entities import AlignEntities
+
+    records = _lines(folder / "cls_finnews_zh" / "finnews.jsonl")
+    names = {(record["code"], record["company"]) for record in records}
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "companies.jsonl"
+        table.write_text("\n".join(json.dumps({"id": f"id-{code}", "name": name}) for code, name in sorted(names)))
+        stage = AlignEntities(table=str(table))
+        meant = found = right = wrong = 0
+        for record in records:
+            given = {"title": record["title"], "text": record["text"]}
+            made = (stage.each(given).record or {}).get("entities", [])
+            if record["company"] in record["title"] + record["text"]:
+                meant += 1
+                found += any(one["id"] == f"id-{record['code']}" for one in made)
+            for one in made:
+                behind = re.match(r"[(（](?:行情)?(\d{6})", given[one["at"][0]][one["end"] :])
+                if behind:
+                    right += one["id"] == f"id-{behind[1]}"
+                    wrong += one["id"] not in (None, f"id-{behind[1]}")
+    data = f"cls_finnews_zh, {len(names)} companies"
+    yield _row(
+        "align_entities",
+        "recall: the record's company by its name",
+        _share(found, meant),
+        data=f"{data}, {meant} records that name it",
+    )
+    yield _row(
+        "align_entities",
+        "precision: names in front of a code",
+        _share(right, right + wrong),
+        data=f"{data}, {right + wrong} names",
+    )
+
+
+def align_english(folder: Path) -> Iterator[Row]:
+    """Half of the companies are in the table; all are mentioned, written in other ways: legal forms, capitals, a slip of two letters."""
+    from seektune.stages.align_entities import AlignEntities
+
+    rows = list(csv.DictReader((folder / "entities_sp500" / "constituents.csv").open(encoding="utf-8")))
+    draw = random.Random(SEED)
+    draw.shuffle(rows)
+    inside, outside = rows[::2], rows[1::2]
+    ways: dict[str, Callable[[str], str]] = {
+        "as it stands": str, "in capitals": str.upper, "with a legal form": lambda n: f"{n}, Inc.", "with two letters swapped": lambda n: _slip(n, draw),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "table.csv"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["id", "name"])
+            writer.writeheader()
+            writer.writerows({"id": row["Symbol"], "name": row["Security"]} for row in inside)
+        stage = AlignEntities(table=str(table))
+        for way, change in ways.items():
+            counts: Counter[str] = Counter()
+            for row in rows:
+                text = f"Shares of {change(row['Security'])} rose after the quarter, analysts in {row['Headquarters Location']} said."
+                ids = {one["id"] for one in (stage.each({"text": text}).record or {}).get("entities", [])}
+                truth = {row["Symbol"]} if row in inside else set()
+                counts.update({"hit": len(ids & truth), "wrong": len(ids - truth), "meant": len(truth)})
+            data = f"entities_sp500, {len(inside)} companies in the table, {len(outside)} not"
+            yield _row("align_entities", f"recall, {way}", _share(counts["hit"], counts["meant"]), data=data)
+            yield _row(
+                "align_entities", f"precision, {way}", _share(counts["hit"], counts["hit"] + counts["wrong"]), data=data
+            )
+
+
+def _slip(name: str, draw: random.Random) -> str:
+    """Two letters next to each other change places."""
+    places = [
+        i for i in range(1, len(name) - 1) if name[i].isalpha() and name[i + 1].isalpha() and name[i] != name[i + 1]
+    ]
+    if not places:
+        return name
+    i = draw.choice(places)
+    return name[:i] + name[i + 1] + name[i] + name[i + 2 :]
+
+
+FIGURES: list[Callable[[Path], Iterator[Row]]] = [numbers, scaler, align_chinese, align_english]
+
+if __name__ == "__main__":
+    for line in figures(Path(sys.argv[1])):
+        print(json.dumps(line, ensure_ascii=False))

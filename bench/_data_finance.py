@@ -170,7 +170,54 @@ def _slip(name: str, draw: random.Random) -> str:
     return name[:i] + name[i + 1] + name[i] + name[i + 2 :]
 
 
-FIGURES: list[Callable[[Path], Iterator[Row]]] = [numbers, scaler, align_chinese, align_english]
+# tables
+
+
+def cells(folder: Path) -> Iterator[Row]:
+    """Questions that one figure of a table answers without arithmetic: is it a cell, and do the heads lead to it?"""
+    from seektune.stages._grids import grids
+    from seektune.stages._statements import _figure, cells_of
+
+    counts: Counter[str] = Counter()
+    for record in _lines(folder / "table_tatqa" / "tatqa_dev.jsonl"):
+        [grid] = grids(record["table"])
+        found = cells_of(grid, " ".join(one["text"] for one in record["paragraphs"]))
+        for asked in record["questions"]:
+            if (
+                asked["answer_type"] != "span"
+                or asked["answer_from"] == "text"
+                or len(asked["answer"]) != 1
+                or asked["derivation"]
+            ):
+                continue
+            figure = _figure(asked["answer"][0])
+            if figure is None or re.fullmatch(r"(?:19|20)\d\d", asked["answer"][0]):
+                continue
+            counts["asked"] += 1
+            counts["text"] += any(_tight(cell.text) == _tight(asked["answer"][0]) for cell in found)
+            counts["value"] += any(figure.value in (cell.value, cell.exact) for cell in found)
+            best = max(found, key=lambda cell: _likeness(cell, asked["question"]))
+            counts["led"] += figure.value in (best.value, best.exact)
+    data = f"table_tatqa, {counts['asked']} questions whose answer is one figure"
+    yield _row("tables", "answers that are a cell, sign for sign", _share(counts["text"], counts["asked"]), data=data)
+    yield _row("tables", "answers that are the number of a cell", _share(counts["value"], counts["asked"]), data=data)
+    yield _row("tables", "the likeliest heads lead to the number", _share(counts["led"], counts["asked"]), data=data)
+
+
+def _tight(text: str) -> str:
+    return "".join(text.split())
+
+
+def _likeness(cell: Any, question: str) -> float:
+    """Words of the heads that the question holds: of the row first, then of the column."""
+    asked = set(re.findall(r"\w+", re.sub(r"FY ?(\d\d)\b", r"20\1", question).lower()))
+    row, column = (
+        set(re.findall(r"\w+", head.lower())) for head in (f"{cell.section} {cell.row_head}", cell.column_head)
+    )
+    return 2 * len(row & asked) / (len(row) + 1) + len(column & asked) / (len(column) + 1)
+
+
+FIGURES: list[Callable[[Path], Iterator[Row]]] = [numbers, scaler, align_chinese, align_english, cells]
 
 if __name__ == "__main__":
     for line in figures(Path(sys.argv[1])):

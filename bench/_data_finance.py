@@ -217,7 +217,69 @@ def _likeness(cell: Any, question: str) -> float:
     return 2 * len(row & asked) / (len(row) + 1) + len(column & asked) / (len(column) + 1)
 
 
-FIGURES: list[Callable[[Path], Iterator[Row]]] = [numbers, scaler, align_chinese, align_english, cells]
+# digits
+
+
+def digits(folder: Path) -> Iterator[Row]:
+    """Tokenizers as they are, and one whose numbers are cut unevenly after its digits were put apart."""
+    from seektune.data import digits
+
+    for name in ("tokenizer_qwen2_5", "tokenizer_deepseek_llm", "tokenizer_minimind"):
+        found = digits.check(digits.opened(folder / name))
+        told = "one by one" if found.one_by_one else f"{len(found.irregular)} lengths cut in several ways"
+        yield _row(
+            "digits", f"{name}: digits lost", found.lost_count, "0", found.lost_count == 0, f"{found.numbers} numbers"
+        )
+        yield _row("digits", f"{name}: pieces", told, data=f"{found.numbers} numbers")
+        if not found.one_by_one:
+            with tempfile.TemporaryDirectory() as place:
+                after = digits.split(folder / name, Path(place) / "split")
+            whole = after.one_by_one and not after.lost_count
+            yield _row(
+                "digits",
+                f"{name}: one by one and exact after --split",
+                whole,
+                "true",
+                whole,
+                f"{after.numbers} numbers",
+            )
+
+
+# recognise_entities
+
+
+def marked(folder: Path) -> Iterator[Row]:
+    """A dictionary of the names that the training part has marked, on the held-out part: what a list can do, and cannot."""
+    from seektune.stages.recognise_entities import RecogniseEntities
+
+    types: dict[str, Counter[str]] = {}
+    for record in _lines(folder / "ner_cluener" / "train.jsonl"):
+        for kind, names in record["label"].items():
+            for name in names:
+                types.setdefault(name, Counter())[kind] += 1
+    with tempfile.TemporaryDirectory() as place:
+        lexicon = Path(place) / "names.jsonl"
+        rows = [{"name": name, "type": kinds.most_common(1)[0][0]} for name, kinds in types.items()]
+        lexicon.write_text("\n".join(json.dumps(row) for row in rows))
+        stage = RecogniseEntities(lexicon=str(lexicon), rules=False)
+        hits = said = true = 0
+        held = _lines(folder / "ner_cluener" / "dev.jsonl")
+        for record in held:
+            truth = {
+                (a, b + 1, kind)
+                for kind, names in record["label"].items()
+                for spans in names.values()
+                for a, b in spans
+            }
+            found = {(one["start"], one["end"], one["type"]) for one in stage.spans(record["text"])}
+            hits, said, true = hits + len(found & truth), said + len(found), true + len(truth)
+    data = f"ner_cluener, {len(rows)} names of the training part, {len(held)} held-out records"
+    yield _row("recognise_entities", "precision of a dictionary", _share(hits, said), data=data)
+    yield _row("recognise_entities", "recall of a dictionary", _share(hits, true), data=data)
+    yield _row("recognise_entities", "F1 of a dictionary", _share(2 * hits, said + true), data=data)
+
+
+FIGURES: list[Callable[[Path], Iterator[Row]]] = [numbers, scaler, align_chinese, align_english, marked, cells, digits]
 
 if __name__ == "__main__":
     for line in figures(Path(sys.argv[1])):

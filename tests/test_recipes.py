@@ -10,7 +10,7 @@ from seektune import kinds, recipe_yaml
 from seektune.recipe import Recipe, load
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(path for path in FOLDER.glob("*.yaml") if not path.stem.startswith("data_"))  # those are pipelines
 STORIES = {"quickstart", "sft_lora", "sft_full", "classify", "pretrain"}
 
 

@@ -111,7 +111,8 @@ def fitted(how: How, values: Iterable[tuple[str, Decimal]]) -> Scaler:
 
 
 def _range(written: dict[str, Any]) -> Range:
-    found = Range(*(Decimal(written[key]) for key in ("low", "high", "step")), count=int(written["count"]))
+    low, high, step = (Decimal(written[key]) for key in ("low", "high", "step"))
+    found = Range(low, high, step, int(written["count"]))
     if not (found.low <= found.high and found.step > 0):
         raise ValueError(written)
     return found

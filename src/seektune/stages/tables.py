@@ -54,7 +54,7 @@ class Tables:
             if self.questions
             else []
         )
-        figures = {
+        figures: dict[str, float] = {
             "tables": len(found),
             "cells": len(listed),
             "figures": sum(one["value"] is not None for one in listed),

@@ -64,7 +64,7 @@ def test_own_news(place: Path) -> None:
     assert len(made) == 3
     assert [(one["text"], one["id"]) for one in made[0]["entities"]] == [("甲银河科技", "000042"), ("000042", "000042")]
     assert [one["value"] for one in made[1]["numbers"]] == ["25", "3400000000", "2024-Q3"]
-    assert [(one["text"], one["type"]) for one in made[2]["spans"]] == [
+    assert [(one["text"], one["type"]) for one in made[2]["marks"]] == [
         ("-300万元", "amount"),
         ("证监会", "government"),
     ]

@@ -65,7 +65,7 @@ def test_the_column(lexicon: str) -> None:
     record: dict[str, Any] = {"messages": [{"role": "user", "content": "河马 15%"}], "title": "3元"}
     outcome = RecogniseEntities(lexicon=lexicon, column="title").each(record)
     assert outcome.record is not None
-    assert [(one["at"], one["type"]) for one in outcome.record["spans"]] == [(["title"], "amount")]
+    assert [(one["at"], one["type"]) for one in outcome.record["marks"]] == [(["title"], "amount")]
     assert outcome.figures == {"amount": 1}
 
 

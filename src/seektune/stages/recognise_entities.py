@@ -30,7 +30,7 @@ def patterns_fit(value: Any) -> str | None:
 
 @dataclass
 class RecogniseEntities:
-    """Adds a column `spans`: `at`, start, end, text, type, by. Of two over each other the longer stays; then lexicon, patterns, rules."""
+    """Adds a column `marks`: `at`, start, end, text, type, by. Of two over each other the longer stays; then lexicon, patterns, rules."""
 
     lexicon: str | None = option(None, "CSV or JSONL with names, types and aliases", probe=seen("names.csv"))
     name: str = option("name", "its column of names", probe=seen("alias", lexicon="names.csv"))
@@ -46,7 +46,7 @@ class RecogniseEntities:
         if not found:
             return Outcome(record)
         return Outcome(
-            record | {"spans": found}, "entities marked", figures=dict(Counter(one["type"] for one in found))
+            record | {"marks": found}, "entities marked", figures=dict(Counter(one["type"] for one in found))
         )
 
     def spans(self, text: str) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def saved(tmp_path):
 
 def prove(saved, records=RECORDS):
     folder, model, renderer = saved
-    return proof.prove(folder, model, renderer, records, documents_of(renderer, records), classifier=False)
+    return proof.prove(folder, model, renderer, records, documents_of(renderer, records), head="lm")
 
 
 def weights_of(folder):
@@ -196,7 +196,7 @@ def test_a_classifier_proves_itself(tmp_path):
     ]
     ids = [np.array(renderer.classifier_ids(r["text"], r.get("text_pair"))[0], np.int32) for r in records]
     documents = [Document(one, np.zeros(len(one), np.float32)) for one in ids]
-    figures = proof.prove(folder, model, renderer, records, documents, classifier=True)
+    figures = proof.prove(folder, model, renderer, records, documents, head="classifier")
     assert figures["relative_difference"] < 1e-4
     assert figures["prompts"] == figures["records"] == 2
 
@@ -230,7 +230,7 @@ def test_an_adapter_proves_itself_on_its_base(tmp_path):
     LoRA(rank=4).save(model, tmp_path / "adapter")
     renderer = Renderer.from_folder(base)
     renderer.save(tmp_path / "adapter")
-    figures = proof.prove(tmp_path / "adapter", model, renderer, RECORDS, documents_of(renderer), classifier=False)
+    figures = proof.prove(tmp_path / "adapter", model, renderer, RECORDS, documents_of(renderer), head="lm")
     assert figures["relative_difference"] < 1e-4
 
 

@@ -168,11 +168,17 @@ def config_of(architecture: str, **overrides: Any) -> Any:
 
 def tiny(architecture: str, seed: int = 0, *, head: str | None = None, **overrides: Any) -> torch.nn.Module:
     """A model in fp32 and evaluation mode. `head`: "lm" (of decoders), "classifier" (of encoders; three classes), "mlm"."""
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
 
     head = head or ("classifier" if architecture in ENCODERS else "lm")
-    kinds = {"lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification, "mlm": AutoModelForMaskedLM}
-    if head == "classifier":
+    kinds = {"lm": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification, "mlm": AutoModelForMaskedLM,
+             "tagger": AutoModelForTokenClassification}  # fmt: skip
+    if head in ("classifier", "tagger"):
         overrides = {"num_labels": 3} | overrides
     config = config_of(architecture, **overrides)
     config.architectures = None

@@ -44,9 +44,9 @@ def opened(folder: Path, job: dict) -> tuple[Any, dict[str, Any]]:
     """The model, and the names of tensors that its files lack or have too many."""
     import transformers
 
-    auto: Any = (
-        transformers.AutoModelForSequenceClassification if job["classifier"] else transformers.AutoModelForCausalLM
-    )
+    autos = {"lm": transformers.AutoModelForCausalLM, "classifier": transformers.AutoModelForSequenceClassification,
+             "tagger": transformers.AutoModelForTokenClassification}  # fmt: skip
+    auto: Any = autos[job["head"]]
     if not (folder / "adapter_config.json").exists():
         model, report = auto.from_pretrained(folder, output_loading_info=True, dtype=job["dtype"], **job["attention"])
         return model, {"missing": sorted(report["missing_keys"]), "unexpected": sorted(report["unexpected_keys"])}
@@ -54,7 +54,7 @@ def opened(folder: Path, job: dict) -> tuple[Any, dict[str, Any]]:
     from safetensors import safe_open
 
     named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-    more = job["attention"] | ({"num_labels": job["num_labels"]} if job["classifier"] else {})
+    more = job["attention"] | ({"num_labels": job["num_labels"]} if job["head"] != "lm" else {})
     base = auto.from_pretrained(named, dtype=job["dtype"], **more)
     if job["rows"] > base.get_input_embeddings().num_embeddings:
         base.resize_token_embeddings(job["rows"], mean_resizing=False)

@@ -338,7 +338,7 @@ def _save(ready: Assembled, held: Run) -> dict[str, Any]:
             model,
             renderer,
             *_sample(ready),
-            classifier=recipe.objective.head == "classifier",
+            head=recipe.objective.head,
             precision=ready.precision,
         )
 

@@ -125,7 +125,7 @@ class Objective(Protocol):
     """*What for*. `unit` documents stay together (2 for pairs). Only `loss` is required; `prepare` and `annotate` may be absent."""
 
     unit: ClassVar[int]
-    head: ClassVar[Literal["lm", "classifier"]]  # which Auto class opens the model
+    head: ClassVar[Literal["lm", "classifier", "tagger"]]  # which Auto class opens the model
 
     def loss(self, model: torch.nn.Module, batch: Batch) -> Loss: ...
 
@@ -175,6 +175,7 @@ class Engine(Protocol):
     def stream(self, prompt: Record, **sampling: Any) -> Iterator[str]: ...
     def score(self, records: Sequence[Record]) -> list[tuple[float, float]]: ...  # (sum of -log p, supervised weight)
     def classify(self, records: Sequence[Record]) -> list[list[float]]: ...  # class probabilities
+    def tag(self, records: Sequence[Record]) -> list[list[tuple[int, int, str]]]: ...  # (start, end, type) of entities
 
 
 class Run(Protocol):

@@ -195,7 +195,8 @@ def _examples(data: Prepared) -> list[dict[str, Any]]:
 
 
 def _names(labels: list[str], ids: Any) -> str:
-    return ", ".join(labels[i] for i in (ids if isinstance(ids, list) else [ids]))
+    """Each once; of a tagger's pieces those that stand for something."""
+    return ", ".join(dict.fromkeys(labels[i] for i in (ids if isinstance(ids, list) else [ids]) if i >= 0))
 
 
 def _chosen(data: Prepared) -> list[int]:

@@ -77,7 +77,7 @@ class Look:
 
     @property
     def classifier(self) -> bool:
-        return bool(self.recipe.objective.head == "classifier")
+        return bool(self.recipe.objective.head != "lm")
 
     def sides(self) -> Iterator[tuple[str, int, Tokens]]:
         """("data.train", records, tokens), and the same of the held-out ones."""
@@ -158,8 +158,11 @@ def labels(look: Look) -> Iterator[Finding]:
     seen: set[str] = set()
     for record in data.valid:
         label = record.get("label")
+        if look.recipe.objective.head == "tagger":
+            label = [f"B-{kind}" for *_, kind in record["spans"]]
         seen.update(map(str, label if isinstance(label, list) else [label]))
-    missing = [label for label in data.labels if label not in seen]
+    inside = look.recipe.objective.head == "tagger"  # there O is everywhere, and I goes with B
+    missing = [label for label in data.labels if label not in seen and not (inside and not label.startswith("B-"))]
     if missing:
         found = f"{len(missing):,} of {len(data.labels):,} labels are in no held-out record: {named(list(map(repr, missing)))}"
         yield warning(

@@ -34,9 +34,9 @@ from .passage import Passage, key_of
 from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
 
 CARD_FORMAT = 1
-STAGE_PATHS = ("path", "against", "target", "table", "lexicon", "audit", "examples")  # options that name files
-STEM = (".gz", ".zst")
-STAGE_PATHS = ("path", "against", "target", "table", "lexicon", "audit", "model")  # of stages: files, folders of models
+STAGE_PATHS = (  # options of stages that name files, or folders of models
+    "path", "against", "target", "table", "lexicon", "audit", "examples", "scaler", "model", "onward", "round_trip",
+)  # fmt: skip
 
 
 @dataclass(kw_only=True)

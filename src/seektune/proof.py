@@ -55,7 +55,7 @@ def prove(
     records: Sequence[Record],
     documents: Sequence[Document],
     *,
-    classifier: bool,
+    head: str,
     precision: str = "float32",
 ) -> dict[str, Any]:
     """The figures of a saved folder against the model in memory, on held-out records and documents, 20 or so of each.
@@ -66,9 +66,9 @@ def prove(
     if problems:
         raise RefusedError(f"{folder}: the saved model is not whole: " + "; ".join(problems[:5]))
     figures = compare_weights(folder, model)
-    sample = _sample(renderer, records, documents, classifier)
-    ours, ours_answers = _ours(model, renderer, sample, classifier, precision)
-    found, theirs = _ask_a_stranger(folder, sample, model, classifier, precision)
+    sample = _sample(renderer, records, documents, head != "lm")
+    ours, ours_answers = _ours(model, renderer, sample, head, precision)
+    found, theirs = _ask_a_stranger(folder, sample, model, head, precision)
     _refuse_other_ids(folder, sample, found)
     figures |= compare(ours, theirs) | {"records": len(sample.documents), "precision": precision}
     figures |= {
@@ -191,7 +191,7 @@ def _prompt(record: Record) -> list[dict[str, Any]]:
 
 
 def _ours(
-    model: torch.nn.Module, renderer: Renderer, sample: Sample, classifier: bool, precision: str
+    model: torch.nn.Module, renderer: Renderer, sample: Sample, head: str, precision: str
 ) -> tuple[list[torch.Tensor], list[list[int]]]:
     from .train.precision import Precision
 
@@ -203,7 +203,12 @@ def _ours(
             torch.no_grad(),
             Precision(precision, device.type).autocast() if precision != "float32" else contextlib.nullcontext(),
         ):
-            if classifier:
+            if head == "tagger":
+                logits = [
+                    forward.tag_logits(model, collate([d], packed=False, device=device)).float().cpu()
+                    for d in sample.documents
+                ]
+            elif head == "classifier":
                 logits = [
                     forward.class_logits(model, collate([d], packed=False, device=device))[0].float().cpu()
                     for d in sample.documents
@@ -226,17 +231,17 @@ def _logits(model: torch.nn.Module, document: Document, at: list[int]) -> torch.
 
 
 def _ask_a_stranger(
-    folder: Path, sample: Sample, model: torch.nn.Module, classifier: bool, precision: str
+    folder: Path, sample: Sample, model: torch.nn.Module, head: str, precision: str
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     script = Path(__file__).with_name("_stranger.py")
     with tempfile.TemporaryDirectory() as place:
         job: dict[str, Any] = {
-            "folder": str(folder.absolute()), "classifier": classifier, "dtype": "float32" if precision == "float32" else "auto",
+            "folder": str(folder.absolute()), "head": head, "dtype": "float32" if precision == "float32" else "auto",
             "num_labels": getattr(model.config, "num_labels", None), "rows": heads.embedding_rows(model),
             "attention": load.attention_of(model.config),
             "prompts": sample.prompts, "texts": sample.texts, "answers": ANSWERS,
-            "documents": [(d.ids if classifier else d.ids[:LONGEST]).tolist() for d in sample.documents],
-            "places": [] if classifier else places(model, sample.documents),
+            "documents": [(d.ids[:LONGEST] if head == "lm" else d.ids).tolist() for d in sample.documents],
+            "places": places(model, sample.documents) if head == "lm" else [],
             "max_new_tokens": MAX_NEW_TOKENS, "threads": torch.get_num_threads(),
             "logits": f"{place}/logits.pt", "found": f"{place}/found.json",
         }  # fmt: skip

@@ -238,17 +238,19 @@ def _without_valid(values: dict[str, Any]) -> Iterator[Problem]:
 def _with_classifier(values: dict[str, Any]) -> Iterator[Problem]:
     """A classifier reads texts: nothing renders a template, every text is read whole, and nothing is generated."""
     objective = str(get(values, "objective.kind", ""))
-    if getattr(class_of("objective", objective), "head", "lm") != "classifier":
+    head = getattr(class_of("objective", objective), "head", "lm")
+    if head == "lm":
         return
     for key, default in (("data.template", "auto"), ("data.train_on", "all_answers")):
         if get(values, key, default) != default:
             yield key, problem(key, f"has no effect with objective {objective!r}", fix="leave it out")
     for i, (kind, cls) in enumerate(_classes(values, "evaluate")):
-        if "classifier" not in getattr(cls, "heads", ("lm", "classifier")):
-            key = f"evaluate.{i}"
+        heads = getattr(cls, "heads", ("lm", "classifier"))
+        if head not in heads:
+            key, needs = f"evaluate.{i}", "writes" if heads == ("lm",) else f"is a {heads[-1]}"
             yield (
                 key,
-                problem(key, f"{kind} needs a model that writes", f"a measure that objective {objective!r} can have"),
+                problem(key, f"{kind} needs a model that {needs}", f"a measure that objective {objective!r} can have"),
             )
 
 

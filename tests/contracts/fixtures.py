@@ -43,6 +43,7 @@ def make(folder: Path) -> Path:
         [{"text": f"a {w} is here", "label": ("good", "bad")[i % 2]} for i, w in enumerate(WORDS)],
     )
     _rows(folder / "capitals.jsonl", capitals())
+    _rows(folder / "marked.jsonl", marked())
     (folder / "other.jinja").write_text("{{ '<bos>' }}" + zoo.TEMPLATE)
     stage_files(folder)
     _answering(folder)
@@ -125,6 +126,15 @@ def stage_records() -> list[dict[str, Any]]:
             "label": "bad",
         }
     )
+    return made
+
+
+def marked() -> list[dict[str, Any]]:
+    """Texts with entities of two types."""
+    made = []
+    for i, word in enumerate(WORDS):
+        text, spans = f"the {word} of 公司 in town {i}", [[4, 4 + len(word), "thing"]]
+        made.append({"text": text, "spans": [*spans, [text.index("公司"), text.index("公司") + 2, "place"]]})
     return made
 
 

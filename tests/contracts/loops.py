@@ -20,7 +20,7 @@ def model_for(objective: Any, *, dropout: float = 0.0, architecture: str = "qwen
     """A tiny model with the head that an objective asks for, and our attention. Embeddings and head are not tied."""
     attention.register()
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
-    more = names if objective.head == "classifier" else {}
+    more = names if objective.head != "lm" else {}
     model = zoo.tiny(architecture, head=objective.head, attention_dropout=dropout, tie_word_embeddings=False, **more)
     model.set_attn_implementation(attention.NAME)  # type: ignore[operator]
     if prepare := getattr(objective, "prepare", None):
@@ -35,6 +35,8 @@ def documents_for(objective: Any, count: int = 12, seed: int = 0) -> list[Docume
         document.weights[-1] = 0.0 if i % 3 and document.weights[:-1].any() else document.weights[-1]
         document.record = i // objective.unit
         document.label = i % len(LABELS) if objective.head == "classifier" else None
+        if objective.head == "tagger":
+            document.label = [-100 if j % 5 == 4 else (i + j * j) % len(LABELS) for j in range(len(document))]
     return made
 
 

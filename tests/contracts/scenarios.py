@@ -100,6 +100,10 @@ SCENARIOS = {
     "run": Scenario(everything),
     "evaluate": Scenario(evaluating, {"model.path": "answering", "data.valid.path": "capitals.jsonl"}),
     "classify": Scenario(training, {"objective.kind": "classify", "data.train.0.path": "labels.jsonl"}),
+    "tag": Scenario(training, {"objective.kind": "tag", "data.train.0.path": "marked.jsonl"}),
+    "evaluate_tags": Scenario(
+        evaluating, {"objective.kind": "tag", "data.train.0.path": "marked.jsonl", "data.valid.path": "marked.jsonl"}
+    ),
     "overfit": Scenario(training, {"data.valid.path": "other.jsonl", "train.validate_every": 1, "train.steps": 12, "optimizer.learning_rate": 0.3}),
     "non_finite": Scenario(training, {"optimizer.learning_rate": 1e30, "train.clip": None}),
     "stage": Scenario(staging, {"data.train.0.path": "stages.jsonl"}),

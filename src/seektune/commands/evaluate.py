@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     measures = [measure_of(text) for text in args.measure or []]
     head = opening.head_of(opening.folder_of(args.model))
     records = _records(args, head)
-    measures = measures or _usual(head == "classifier", records)
+    measures = measures or _usual(head, records)
     engine = opening.open_engine(args.model, args.device, template=args.template)
     with console.Progress("evaluating", len(records)) as progress:
         report = evaluate(engine, records, measures, show=lambda done, _: progress.update(done))
@@ -113,10 +113,12 @@ def measure_of(text: str) -> Measure:
     return measure
 
 
-def _usual(classifier: bool, records: Any) -> list[Measure]:
+def _usual(head: str, records: Any) -> list[Measure]:
     from ..evaluate.measures._records import question
 
-    if classifier:
+    if head == "tagger":
+        return [measure_of("span_f1")]
+    if head == "classifier":
         return [measure_of("accuracy"), measure_of("f1")]
     answered = any(question(records[i]) is not None for i in range(len(records)))
     return [measure_of("exact_match"), measure_of("perplexity")] if answered else [measure_of("perplexity")]

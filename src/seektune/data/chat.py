@@ -148,6 +148,15 @@ class Renderer:
         finally:
             self.tokenizer.no_truncation()
 
+    def tagger_pieces(self, text: str, max_length: int | None = None) -> tuple[list[int], list[tuple[int, int]]]:
+        """(ids, (start, end) of each piece in the text) with the marks of the tokenizer, which stand at (0, 0); cut at `max_length`."""
+        encoding = self.tokenizer.encode(text)
+        places = [
+            (0, 0) if mark else place
+            for place, mark in zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        ]
+        return encoding.ids[:max_length], places[:max_length]
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         return self.tokenizer.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 

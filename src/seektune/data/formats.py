@@ -119,7 +119,7 @@ def _open(inputs: list[Input], wants: Wants) -> list[_Opened]:
     for index, given in enumerate(inputs):
         if given.format != "auto" and SHAPES[given.format].head != wants:
             fits = ", ".join(name for name, shape in SHAPES.items() if shape.head == wants)
-            learns = "classes" if wants == "classifier" else "answers or text"
+            learns = {"classifier": "classes", "tagger": "spans"}.get(wants, "answers or text")
             problems.append(
                 problem(given.path, f"format: {given.format}, but the objective learns {learns}", f"one of {fits}")
             )

@@ -15,6 +15,7 @@ from .fingerprint import fingerprint
 from .options import Data, Input
 from .origins import origins_of
 from .store import Records
+from .tags import classes
 from .tokens import Tokens, Work, tokenise
 
 Show = Callable[[str], Callable[[int, int], None]]  # a task's name -> what is told (done, total)
@@ -55,7 +56,7 @@ def prepare(
     data: Data,
     renderer: Renderer,
     *,
-    head: Literal["lm", "classifier"],
+    head: Literal["lm", "classifier", "tagger"],
     seed: int,
     cache: Path | None,
     show: Show = quiet,
@@ -82,13 +83,15 @@ def prepare(
     elif data.valid is not None:
         records, valid = split.split(records, data.valid, seed)
     labels, several = _labels(records) if head == "classifier" else (None, False)
+    if head == "tagger":
+        labels = _tags(records)
     if valid is not None and labels is not None:
         _check_labels(valid, labels)
 
     def tokens(of: Records) -> Tokens:
         return tokenise(
             of, renderer, train_on=data.train_on, max_length=data.max_length, too_long=data.too_long,
-            labels=labels, cache=_sub(cache, "tokens"), show=show("tokenising"),
+            labels=labels, tags=head == "tagger", cache=_sub(cache, "tokens"), show=show("tokenising"),
         )  # fmt: skip
 
     _check_template(renderer, records)
@@ -137,11 +140,23 @@ def _labels(records: Records) -> tuple[list[str], bool]:
     return sorted(found), several
 
 
+def _tags(records: Records) -> list[str]:
+    """The classes of the pieces: O, and B and I of every type."""
+    found = classes(records)
+    if len(found) < 2:
+        raise DataError(problem("data.train", "no record has a span", "entities to learn"))
+    return found
+
+
 def _check_labels(valid: Records, labels: list[str]) -> None:
     """A held-out record of a class that training never shows cannot be judged."""
     problems = []
     for i, record in enumerate(valid):
-        label = record.get("label")
+        label = (
+            [f"B-{kind}" for *_, kind in record["spans"]]
+            if labels[0] == "O" and "spans" in record
+            else record.get("label")
+        )
         for one in label if isinstance(label, list) else [label]:
             if str(one) not in labels:
                 problems.append(

@@ -14,9 +14,10 @@ from typing import Any, Literal
 from ..contracts import Record
 from ..errors import nearest
 from .readers import Unfit
+from .tags import spans_of, spans_of_tags
 from .turns import check_answers, dialogue_of, messages_of, named, opened, tools_of, with_system
 
-Wants = Literal["lm", "classifier"]
+Wants = Literal["lm", "classifier", "tagger"]
 OWN = ("text", "spans", "messages", "tools", "chosen", "rejected", "text_pair", "label")
 """The keys that make a record, in the order in which they are stored."""
 
@@ -238,6 +239,22 @@ def _pair_prompt(reading: Reading, row: Record) -> list[Record]:
     return messages_of([prompt] if isinstance(prompt, dict) else prompt, reading.names["prompt"])
 
 
+def _marked(reading: Reading, row: Record) -> Record:
+    text = reading.text(row, "text")
+    return {"text": text, "spans": [list(span) for span in spans_of(reading.needed(row, "spans"), text)]}
+
+
+def _tagged(reading: Reading, row: Record) -> Record:
+    words, tags = reading.needed(row, "tokens"), reading.needed(row, "tags")
+    both = isinstance(words, list) and isinstance(tags, list) and len(words) == len(tags)
+    if not both or not words or not all(isinstance(one, str) for one in [*words, *tags]):
+        raise Unfit(
+            "`tokens` and `tags` do not go together", "two lists of texts, equally long", detail=f"{words} {tags}"[:80]
+        )
+    text, spans = spans_of_tags(words, tags)
+    return {"text": text, "spans": [list(span) for span in spans]}
+
+
 SHAPES = {
     "pair": Shape(
         {"chosen": ("chosen",), "rejected": ("rejected",)},
@@ -283,6 +300,10 @@ SHAPES = {
         _label,
         "text and label (and text_pair)",
         "classifier",
+    ),
+    "spans": Shape({"text": ("text",), "spans": ("spans", "marks")}, {}, _marked, "text and spans", "tagger"),
+    "tags": Shape(
+        {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")}, {}, _tagged, "tokens and tags", "tagger"
     ),
 }
 APART = {

@@ -27,6 +27,7 @@ from .chat import Renderer
 from .fingerprint import fingerprint
 from .origins import Origins
 from .store import Records
+from .tags import pieces_of_spans
 from .workers import Pool
 
 VERSION = 2
@@ -178,12 +179,15 @@ class Work:
     max_length: int
     too_long: TooLong
     labels: list[Any] | None
+    tags: bool = False  # labels are those of the pieces of a text, by its spans
 
     def __call__(self, batch: list[Record]) -> list[Result]:
         return [self.one(record) for record in batch]
 
     def one(self, record: Record) -> Result:
         try:
+            if self.tags:
+                return self._tagged(record)
             if self.labels is not None:
                 return self._labelled(record)
             return self._generated(record)
@@ -236,6 +240,21 @@ class Work:
         if not result.long or self.too_long == "cut":
             ids_ = np.array(ids, dtype=np.int32)
             result.documents.append(Document(ids_, np.zeros(len(ids), np.float32), label=label))
+        return result
+
+    def _tagged(self, record: Record) -> Result:
+        """One document; its label is a list with the class of every piece."""
+        assert self.labels is not None
+        text, spans = record["text"], record["spans"]
+        ids, places = self.renderer.tagger_pieces(text)
+        result = Result(long=int(len(ids) > self.max_length), longest=len(ids))
+        if result.long and self.too_long == "split":
+            return Result(problems=[f"{len(ids)} tokens; an entity could be parted, so it is not split; {ANOTHER_WAY}"])
+        if not result.long or self.too_long == "cut":
+            known = {str(name): index for index, name in enumerate(self.labels)}
+            label = pieces_of_spans(text, places, spans, known)[: self.max_length]
+            ids_ = np.array(ids[: self.max_length], dtype=np.int32)
+            result.documents.append(Document(ids_, np.zeros(len(ids_), np.float32), label=label))
         return result
 
     def _index(self, label: Any) -> tuple[Any, str | None]:
@@ -292,6 +311,7 @@ def tokenise(
     max_length: int = 2048,
     too_long: TooLong = "cut",
     labels: list[Any] | None = None,
+    tags: bool = False,
     cache: Path | None = None,
     processes: int | None = None,
     show: Show | None = None,
@@ -302,7 +322,7 @@ def tokenise(
     `digest` stands for the records in the key of the cache (the ordered fingerprint where it is not given); `processes`:
     None decides by the number of records. Raises DataError naming every record that cannot be learnt from.
     """
-    work = Work(renderer, train_on, max_length, too_long, labels)
+    work = Work(renderer, train_on, max_length, too_long, labels, tags)
     if cache is None:
         with tempfile.TemporaryDirectory() as folder:
             facts = _fill(Path(folder), records, work, processes, show)
@@ -516,5 +536,5 @@ def _key(digest: str, work: Work) -> str:
     """A name for everything that the ids, weights and labels depend on."""
     state = work.renderer.__getstate__()
     state.pop("name")
-    parts = [VERSION, digest, state, work.train_on, work.max_length, work.too_long, work.labels]
+    parts = [VERSION, digest, state, work.train_on, work.max_length, work.too_long, work.labels, work.tags]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()[:32]

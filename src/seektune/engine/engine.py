@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 
 from ..contracts import Answer, Batch, Document, Record
 from ..data.pack import cut
+from ..data.tags import Span, spans_of_pieces
 from ..errors import DataError, problem
 from ..models import forward
 from .batches import Request, batches
@@ -142,6 +143,29 @@ class Engine:
                 probabilities = logits.sigmoid() if self.several else logits.softmax(-1)
                 for document, row in zip(batch.documents, probabilities.tolist(), strict=True):
                     found[document.record] = row
+                done += len(batch.documents)
+                if show is not None:
+                    show(done, len(records))
+        return found
+
+    def tag(self, records: Sequence[Record], *, show: Show | None = None) -> list[list[Span]]:
+        """The entities of each record's text that a tagger finds: (start, end, type), in order. What is beyond its length has none."""
+        pieces = [self.renderer.tagger_pieces(record["text"], self._longest) for record in records]
+        documents = [
+            Document(np.array(ids, np.int32), np.zeros(len(ids), np.float32), i)
+            for i, (ids, _) in enumerate(pieces)
+            if ids
+        ]
+        found: list[list[Span]] = [[] for _ in records]
+        done = 0
+        with quiet(self.model), torch.no_grad():
+            for batch in self._cut(documents, self.batch_tokens):
+                tags = iter(forward.tag_logits(self.model, batch).argmax(-1).tolist())
+                for document in batch.documents:
+                    names = [self.labels[tag] for tag in islice(tags, len(document))]
+                    found[document.record] = spans_of_pieces(
+                        records[document.record]["text"], pieces[document.record][1], names
+                    )
                 done += len(batch.documents)
                 if show is not None:
                     show(done, len(records))

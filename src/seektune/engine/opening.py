@@ -47,13 +47,14 @@ def folder_of(path: str) -> Path:
     return run.model_folder
 
 
-def head_of(folder: Path) -> Literal["lm", "classifier"]:
+def head_of(folder: Path) -> Literal["lm", "classifier", "tagger"]:
     """What a folder holds: told by its config's architecture, or by an adapter's task; no weight is read."""
     from ..models import adapters, weights
 
     if adapters.is_adapter(folder):
-        classifier = weights.read_object(folder / adapters.CONFIG).get("task_type") == "SEQ_CLS"
+        task = weights.read_object(folder / adapters.CONFIG).get("task_type")
+        classifier, tagger = task == "SEQ_CLS", task == "TOKEN_CLS"
     else:
         names = weights.read_object(folder / "config.json").get("architectures") or [""]
-        classifier = "ForSequenceClassification" in names[0]
-    return "classifier" if classifier else "lm"
+        classifier, tagger = (f"For{task}Classification" in names[0] for task in ("Sequence", "Token"))
+    return "tagger" if tagger else "classifier" if classifier else "lm"

@@ -94,6 +94,7 @@ class Shared:
         self.several = bool(getattr(engine, "several", False))
         self.generated: dict[str, Answer] = {}  # question -> its first answer
         self.classified: list[list[float]] = []
+        self.tagged: list[list[tuple[int, int, str]]] = []
 
     def generate(self, prompts: Sequence[Record], **sampling: Any) -> list[Answer]:
         spelled = [_spelled(prompt) for prompt in prompts]
@@ -115,6 +116,10 @@ class Shared:
         )
         return self.classified
 
+    def tag(self, records: Sequence[Record]) -> list[list[tuple[int, int, str]]]:
+        self.tagged = self._once(("tag", id(records)), records, lambda: self._engine.tag(records, **self._show))
+        return self.tagged
+
     def _once(self, key: Any, asked: Any, ask: Callable[[], Any]) -> Any:
         if key not in self._told:
             self._told[key] = (asked, ask())
@@ -132,6 +137,8 @@ def _line(record: Record, shared: Shared, index: int) -> dict[str, Any]:
     line: dict[str, Any] = {"prompt": _prompt(question or record), "reference": None, "answer": None, "stopped": None}
     if question is not None:
         line["reference"] = _records.reference(record)
+    elif len(shared.tagged) > index:
+        line |= {"reference": _entities(record, record["spans"]), "answer": _entities(record, shared.tagged[index])}
     elif "label" in record:
         line["reference"] = ", ".join(_records.class_names(record["label"], shared.labels))
     if answer is not None:
@@ -139,6 +146,10 @@ def _line(record: Record, shared: Shared, index: int) -> dict[str, Any]:
     elif shared.labels and len(shared.classified) > index:
         line["answer"] = ", ".join(_records.picked(shared.classified[index], shared.labels, shared.several))
     return line
+
+
+def _entities(record: Record, spans: Sequence[Any]) -> str:
+    return ", ".join(f"{record['text'][start:end]} ({kind})" for start, end, kind in spans)
 
 
 def _prompt(record: Record) -> str:

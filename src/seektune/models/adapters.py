@@ -125,7 +125,9 @@ def check_adapted(model: Any, targets: Targets) -> None:
 
 def task_of(model: Any) -> str:
     """PEFT's word for what the model is for."""
-    return "CAUSAL_LM" if heads.base_of(model).get_output_embeddings() is not None else "SEQ_CLS"
+    if heads.base_of(model).get_output_embeddings() is not None:
+        return "CAUSAL_LM"
+    return "TOKEN_CLS" if heads.is_tagger(model) else "SEQ_CLS"
 
 
 def new_rows(model: Any, in_full: list[str]) -> dict[str, list[int]]:
@@ -198,7 +200,7 @@ def _write_base(model: Any, origin: Any, folder: Path) -> None:
         return
     noted = {"format": FORMAT, "path": origin.path, "revision": origin.revision, "fingerprint": origin.fingerprint}
     noted["embedding_rows"] = heads.embedding_rows(model)
-    if task_of(model) == "SEQ_CLS":
+    if task_of(model) != "CAUSAL_LM":
         config = heads.base_of(model).config
         noted["labels"] = [str(config.id2label[i]) for i in range(config.num_labels)]
         noted["several"] = config.problem_type == "multi_label_classification"

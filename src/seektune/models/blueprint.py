@@ -32,7 +32,7 @@ def has_weights(folder: Path) -> bool:
 def draw(
     model: load.Model,
     *,
-    head: Literal["lm", "classifier"] = "lm",
+    head: Literal["lm", "classifier", "tagger"] = "lm",
     labels: list[str] | None = None,
     several: bool = False,
 ) -> torch.nn.Module:
@@ -41,12 +41,11 @@ def draw(
     Raises ModelError where config.json tells no model that transformers knows.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     folder = _base_folder(load.folder_of(model))
     config = load.config_of(model, folder, head, labels, several)
     config.__dict__.pop("quantization_config", None)  # how the files hold it is no matter of the modules
-    auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
+    auto: Any = load.auto_of(head)
     with quiet(), torch.device("meta"), torch.random.fork_rng(devices=[]):
         try:
             drawn = auto.from_config(

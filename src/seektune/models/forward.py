@@ -98,6 +98,14 @@ def class_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     return head(hidden.flatten(0, 1).index_select(0, last_positions(batch)))
 
 
+def tag_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """(tokens, classes) of all documents of the batch, end to end in their order: each token of its own document alone."""
+    assert batch.segments is not None
+    inside = batch.segments >= 0
+    more = {} if batch.packed or bool(inside.all()) else {"attention_mask": inside.long()}
+    return run(model, batch, **more).logits[inside]
+
+
 def _logits_of_first(model: Any, batch: Batch) -> torch.Tensor:
     first = first_positions(batch)
 

@@ -91,7 +91,12 @@ def head_modules(model: Any) -> list[str]:
 
 
 def _is_classifier(base: Any) -> bool:
-    return "ForSequenceClassification" in type(base).__name__
+    return "ForSequenceClassification" in type(base).__name__ or is_tagger(base)
+
+
+def is_tagger(model: Any) -> bool:
+    """Whether it gives class scores of every token, and not of a whole text."""
+    return "ForTokenClassification" in type(base_of(model)).__name__
 
 
 def base_of(model: Any) -> Any:

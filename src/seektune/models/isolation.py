@@ -12,7 +12,7 @@ import torch
 from ..contracts import Document
 from ..data import trees
 from ..data.pack import collate
-from . import attention, forward
+from . import attention, forward, heads
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}  # of the largest logit
 LENGTHS = (3, 17, 9, 17, 40)
@@ -81,7 +81,8 @@ def expected(model: Any) -> Isolation:
     for key, why in MECHANISMS.items():
         if getattr(config, key, None):
             return Isolation("equal", f"{why} (by its config)", float("nan"))
-    if getattr(config, "classifier_pooling", "cls") == "mean" and forward.is_classifier(model):
+    pools = forward.is_classifier(model) and not heads.is_tagger(model)
+    if getattr(config, "classifier_pooling", "cls") == "mean" and pools:
         return Isolation("padded", "its classifier pools whole rows (by its config)", float("nan"))
     if "linear_attention" in (getattr(config, "layer_types", None) or ()):
         return Isolation("padded", "linear attention carries a state through the row (by its config)", float("nan"))
@@ -132,7 +133,7 @@ def _least(
 
 def _pools_whole_rows(model: torch.nn.Module) -> bool:
     """Whether an encoder's classifier needs more of a document than its first token, so that rows hold one document each."""
-    if forward.decoder_head(model) is not None or not forward.is_classifier(model):
+    if forward.decoder_head(model) is not None or not forward.is_classifier(model) or heads.is_tagger(model):
         return False
     documents = _documents(forward.vocabulary(model), LENGTHS)
     device = next(model.parameters()).device

@@ -265,7 +265,7 @@ def open_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
 def open_model(
     model: Model,
     *,
-    head: Literal["lm", "classifier"] = "lm",
+    head: Literal["lm", "classifier", "tagger"] = "lm",
     labels: list[str] | None = None,
     several: bool = False,
     device: str | torch.device = "cpu",
@@ -294,7 +294,7 @@ def open_model(
     with quiet():
         if adapters.is_adapter(folder):
             base = _base_for(model, folder)
-            if head == "classifier" and labels is None:
+            if head != "lm" and labels is None:
                 labels, several = adapters.labels_of(folder)
             opened = _open_folder(base, folder_of(base), head, labels, several, wanted, attention, streamed)
             opened = adapters.attach(opened, folder, trainable=trainable)
@@ -334,11 +334,9 @@ def _open_folder(
     streamed: torch.device | None = None,
 ) -> torch.nn.Module:
     """Transformers' own loading, with its report read instead of printed. `streamed`: the device that blocks visit."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
     pickled = _check_weights(folder, model.allow_pickle)
     config = config_of(model, folder, head, labels, several)
-    auto: Any = AutoModelForCausalLM if head == "lm" else AutoModelForSequenceClassification
+    auto: Any = auto_of(head)
     more = attention_of(config, attention)
     opening: Opening | None = None
     try:
@@ -368,6 +366,17 @@ def _open_folder(
     if opening is not None and streamed is not None:
         opening.finish(opened, streamed)
     return opened
+
+
+def auto_of(head: str) -> Any:
+    """The Auto class of transformers that opens a model with this head."""
+    import transformers
+
+    if head == "tagger":
+        return transformers.AutoModelForTokenClassification
+    return (
+        transformers.AutoModelForSequenceClassification if head == "classifier" else transformers.AutoModelForCausalLM
+    )
 
 
 def attention_of(config: Any, asked: str | None = None) -> dict[str, str]:
@@ -431,7 +440,7 @@ def _check_weights(folder: Path, allow_pickle: bool) -> bool:
 def config_of(model: Model, folder: Path, head: str, labels: list[str] | None, several: bool) -> Any:
     """The config of a folder, with a classifier's labels set. Raises ModelError where transformers cannot read it."""
     config = _open_config(folder, model.trust_remote_code)
-    if head == "classifier":
+    if head != "lm":
         _set_labels(config, folder, labels or [], several)
     return config
 
@@ -467,7 +476,7 @@ def _set_labels(config: Any, folder: Path, labels: list[str], several: bool) -> 
 
 def why_not_opened(folder: Path, head: str, config: Any, error: Exception) -> str:
     if "Unrecognized configuration class" in str(error):
-        what = "classifier" if head == "classifier" else "language model"
+        what = {"classifier": "classifier", "tagger": "tagger"}.get(head, "language model")
         return problem(str(folder), f"transformers has no {what} of the architecture {config.model_type!r}")
     return problem(str(folder), f"cannot be opened ({_first_line(error)})")
 
@@ -478,11 +487,12 @@ def _check_report(folder: Path, model: Any, report: dict[str, Any], head: str) -
     ours = {name for name, _ in model.named_parameters()}
 
     def may_be_new(name: str) -> bool:
-        return head == "classifier" and (not name.startswith(prefix) or ".pooler." in name)
+        return head != "lm" and (not name.startswith(prefix) or ".pooler." in name)
 
     def may_be_left(name: str) -> bool:
         outside = any(n.startswith(prefix) for n in ours) and not name.startswith(prefix)
-        return name.endswith(LEFT_OVER) or (head == "classifier" and outside)
+        pooled = head == "tagger" and ".pooler." in name  # it sums a text up, which a tagger does not
+        return name.endswith(LEFT_OVER) or (head != "lm" and outside) or pooled
 
     mismatched = sorted(report["mismatched_keys"])
     lines = [

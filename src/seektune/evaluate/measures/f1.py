@@ -63,10 +63,10 @@ class F1:
         import numpy as np
 
         hits, alarms, misses = np.split(sums, 3, -1)
-        each = _three(hits, alarms, misses)
+        each = three(hits, alarms, misses)
         if self.average == "micro":
             joined = [
-                figure[..., 0] for figure in _three(*(part.sum(-1, keepdims=True) for part in (hits, alarms, misses)))
+                figure[..., 0] for figure in three(*(part.sum(-1, keepdims=True) for part in (hits, alarms, misses)))
             ]
         else:
             weights = (hits + alarms + misses > 0).astype(float) if self.average == "macro" else hits + misses
@@ -75,7 +75,7 @@ class F1:
         return np.concatenate([np.stack(joined, -1), *each], -1)
 
 
-def _three(hits: np.ndarray, alarms: np.ndarray, misses: np.ndarray) -> list[np.ndarray]:
+def three(hits: np.ndarray, alarms: np.ndarray, misses: np.ndarray) -> list[np.ndarray]:
     """F1, precision and recall, each 0 where it has no denominator."""
     import numpy as np
 

@@ -65,7 +65,9 @@ class Seen:
         return self.row if isinstance(self.row, Unfit) else _record(self.reading, self.row)
 
 
-def stream(inputs: list[Input], found: Found, show: Show = lambda done, total: None) -> Iterator[tuple[str, Record | Unfit]]:
+def stream(
+    inputs: list[Input], found: Found, show: Show = lambda done, total: None
+) -> Iterator[tuple[str, Record | Unfit]]:
     """(place, record) of every row of the inputs, in order. `found` is filled on the way; `show` is told the bytes read.
 
     Raises DataError where a file is missing, empty or of an unknown kind.

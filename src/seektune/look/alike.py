@@ -7,6 +7,7 @@ shingles (Broder 1997) with banding (Leskovec, Rajaraman and Ullman, Mining of M
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ def groups(hashes: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     edges = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1], True])
-    found = [order[a:b] for a, b in zip(edges, edges[1:], strict=False) if b - a > 1]
+    found = [order[a:b] for a, b in itertools.pairwise(edges) if b - a > 1]
     return sorted(found, key=lambda rows: (-len(rows), rows[0]))
 
 
@@ -87,7 +88,11 @@ def frames(texts: Sequence[str], share: float = 0.01, least: int = 5) -> list[di
         for one in [*found, start]:
             first.setdefault(one, i)
     bar = max(least, share * len(texts))
-    told = [{"text": text, "count": count, "as": "line", "index": first[text]} for text, count in lines.items() if count >= bar]
+    told: list[dict[str, Any]] = [
+        {"text": text, "count": count, "as": "line", "index": first[text]}
+        for text, count in lines.items()
+        if count >= bar
+    ]
     told += [{"text": text, "count": count, "as": "beginning", "index": first[text]} for text, count in starts.items()
              if count >= bar and not any(one["text"].startswith(text) for one in told)]  # fmt: skip
     return sorted(told, key=lambda one: (-one["count"], one["index"]))[:SHOWN]

@@ -6,7 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = {"str": "text", "int": "number", "float": "number", "bool": "yes or no", "dict": "object", "list": "list", "NoneType": "nothing"}
+KINDS = {
+    "str": "text",
+    "int": "number",
+    "float": "number",
+    "bool": "yes or no",
+    "dict": "object",
+    "list": "list",
+    "NoneType": "nothing",
+}
 MOST = 200  # different fields of a file that are told apart
 
 
@@ -45,7 +53,9 @@ class Fields:
 
     def first_of(self, key: str, kind: str) -> int:
         """The row where a value of this kind stood first."""
-        return min(number for (name, given), number in self.first.items() if name == key and KINDS.get(given, given) == kind)
+        return min(
+            number for (name, given), number in self.first.items() if name == key and KINDS.get(given, given) == kind
+        )
 
     def names(self) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self.first))

@@ -21,7 +21,9 @@ def findings(profile: dict[str, Any], fields: dict[str, Fields], label_field: di
 
 
 def _unfit(profile: dict[str, Any]) -> list[str]:
-    return [f"{one['text']} ({one['count']:,} such rows)" if one["count"] > 1 else one["text"] for one in profile["unfit"]]
+    return [
+        f"{one['text']} ({one['count']:,} such rows)" if one["count"] > 1 else one["text"] for one in profile["unfit"]
+    ]
 
 
 def _mended(profile: dict[str, Any]) -> list[str]:
@@ -42,7 +44,11 @@ def _mixed(fields: dict[str, Fields]) -> list[str]:
                 where = place_name(file, held.first_of(name, kind))
                 most = next(iter(kinds))
                 if count < FEW * sum(kinds.values()):
-                    told.append(problem(where, f"`{name}` is {_a(kind)} in {count:,} rows", f"{most}, as in {kinds[most]:,} others"))
+                    told.append(
+                        problem(
+                            where, f"`{name}` is {_a(kind)} in {count:,} rows", f"{most}, as in {kinds[most]:,} others"
+                        )
+                    )
     return told
 
 
@@ -79,15 +85,24 @@ def _labels(profile: dict[str, Any], label_field: dict[str, str]) -> list[str]:
 def _alike(profile: dict[str, Any]) -> list[str]:
     told, found = [], profile["duplicates"]
     for kind, what, fix in (
-        ("in several files", "texts stand in several files", "see the stage `decontaminate` where one is for evaluation"),
+        (
+            "in several files",
+            "texts stand in several files",
+            "see the stage `decontaminate` where one is for evaluation",
+        ),
         ("of several labels", "texts have several labels", "correct them; see the stage `filter_noise`"),
         ("exact", "records are exact copies of others", "see the stage `deduplicate`"),
-        ("near", "sampled records are nearly the same as others", "see the stage `deduplicate`"),
+        ("near, equal ones aside", "sampled records are nearly the same as others", "see the stage `deduplicate`"),
     ):
         if one := found[kind]["first"]:
-            number = found[kind]["spare" if kind in ("exact", "near") else "clusters"]
-            told.append(problem(one[0]["places"][0], f"{number:,} {what} (first: {', '.join(one[0]['places'][:3])})", fix=fix))
-    told += [problem(one["place"], f"{one['count']:,} sampled texts share the {one['as']} {one['text'][:60]!r}") for one in found["frames"][:3]]
+            number = found[kind]["clusters" if kind.endswith(("files", "labels")) else "spare"]
+            told.append(
+                problem(one[0]["places"][0], f"{number:,} {what} (first: {', '.join(one[0]['places'][:3])})", fix=fix)
+            )
+    told += [
+        problem(one["place"], f"{one['count']:,} sampled texts share the {one['as']} {one['text'][:60]!r}")
+        for one in found["frames"][:3]
+    ]
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,17 @@ for (const map of document.querySelectorAll(".map")) {
 
 
 def write_page(profile: dict[str, Any], looked: Looked, path: Path) -> None:
-    files.write_text(path, page.document(f"Data: {_names(profile)}", body(profile, looked), STYLE, SCRIPT))
+    shown = _without(profile, os.path.commonpath([Path(file["file"]).parent for file in profile["files"]]) + os.sep)
+    files.write_text(path, page.document(f"Data: {_names(profile)}", body(shown, looked), STYLE, SCRIPT))
+
+
+def _without(value: Any, folder: str) -> Any:
+    """Places without the folder that all of them have in common; texts of records stay as they are."""
+    if isinstance(value, dict):
+        return {key: inner if key in ("text", "fields") else _without(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, folder) for inner in value]
+    return value.replace(folder, "") if isinstance(value, str) and folder != os.sep else value
 
 
 def body(profile: dict[str, Any], looked: Looked) -> list[str]:
@@ -104,11 +115,17 @@ def _soft(line: str) -> str:
 def _head(profile: dict[str, Any]) -> str:
     told, lengths, labels = profile["duplicates"], profile["lengths"], profile["labels"]["counts"]
     unfit = sum(one["count"] for one in profile["unfit"])
-    tiles = [(f"{profile['records']:,}", "records"), (f"{unfit:,}", "rows that are none"), (f"{told['exact']['spare']:,}", "exact copies")]
+    tiles = [
+        (f"{profile['records']:,}", "records"),
+        (f"{unfit:,}", "rows that are none"),
+        (f"{told['exact']['spare']:,}", "exact copies"),
+    ]
     tiles += [(f"{lengths['tokens']['median']:,}", "tokens in the middle one")] if lengths.get("tokens") else []
     tiles += [(f"{len(labels):,}", "classes")] if labels else []
     tiles += [(" ".join(list(profile["languages"]["counts"])[:3]) or "–", "languages")]
-    shown = "".join(f'<div class="tile"><b>{page.text(value)}</b><span>{page.text(word)}</span></div>' for value, word in tiles)
+    shown = "".join(
+        f'<div class="tile"><b>{page.text(value)}</b><span>{page.text(word)}</span></div>' for value, word in tiles
+    )
     whole = size(sum(file["bytes"] for file in profile["files"]))
     shapes = ", ".join(dict.fromkeys(file["shape"] for file in profile["files"]))
     return f'<header><h1>{page.text(_names(profile))}</h1><p class="soft">{whole} · shape: {page.text(shapes)}</p><div class="tiles">{shown}</div></header>'
@@ -138,8 +155,9 @@ def _copies(told: dict[str, Any]) -> list[str]:
     rows = [[kind, told[kind]["clusters"], told[kind]["spare"]] for kind in kinds if told[kind]["clusters"]]
     parts = [page.table(["alike", "clusters", "records beyond the first"], rows, ["", "number", "number"])]
     for kind in kinds:
-        if told[kind]["first"] and not (kind == "near" and told["near"]["spare"] <= told["exact"]["spare"]):
-            parts.append(f"<h3>{page.text(kind)}</h3>{pictures.clusters(told[kind]['first'][:6])}")
+        shown = pictures.clusters(told[kind]["first"][:3]) if kind != "but for case and spaces" else ""
+        rest = page.folded("more", pictures.clusters(told[kind]["first"][3:]))
+        parts.append(f"<h3>{page.text(kind)}</h3>{shown}{rest}" if shown else "")
     frames = [[one["text"], one["as"], one["count"], one["place"]] for one in told["frames"]]
     table = page.table(["repeated in many texts", "as", "texts", "first"], frames, ["text", "short", "number", ""])
     return [*parts, table] if rows or frames else []
@@ -158,11 +176,13 @@ def _map(looked: Looked) -> str:
 
 
 def _suspicious(told: list[dict[str, Any]]) -> str:
-    rows = [[one["what"], one["count"], ", ".join(one["places"][:5]), one["text"]] for one in told]
-    return page.table(["what", "records", "where", "the first"], rows, ["", "number", "", "text"])
+    rows = [[one["what"], one["count"], "\n".join(one["places"][:5]), one["text"]] for one in told]
+    return page.table(["what", "records", "where", "one of them"], rows, ["", "number", "text", "text"])
 
 
 def _fields(file: dict[str, Any]) -> str:
     rows = [[name, ", ".join(f"{kind} {count:,}" for kind, count in told["kinds"].items()), told["empty"], told["missing"]]
             for name, told in file["fields"].items()]  # fmt: skip
-    return f"<h3>{page.text(file['file'])}</h3>" + page.table(["field", "kinds of values", "empty", "missing"], rows, ["", "", "number", "number"])
+    return f"<h3>{page.text(file['file'])}</h3>" + page.table(
+        ["field", "kinds of values", "empty", "missing"], rows, ["", "", "number", "number"]
+    )

@@ -13,7 +13,7 @@ from ..page import text
 
 COLOURS = 10  # --c0 … --c9; the last is for all the others
 WIDTH, HEIGHT = 480, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 16, 24
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 30, 24
 
 
 def histogram(title: str, told: Mapping[str, Any], unit: str) -> str:
@@ -59,14 +59,16 @@ def _powers(edges: Sequence[int], across: Any) -> str:
     ends = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
     ticks = [tick for tick in ends if edges[0] <= tick <= edges[-1]]
     ticks = ticks if len(ticks) <= 9 else [tick for tick in ticks if str(tick)[0] == "1"]
-    words = "".join(f'<text class="tick" x="{across(t):.1f}" y="{base + 17}" text-anchor="middle">{short(t)}</text>' for t in ticks)
+    words = "".join(
+        f'<text class="tick" x="{across(t):.1f}" y="{base + 17}" text-anchor="middle">{short(t)}</text>' for t in ticks
+    )
     return f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>{words}'
 
 
 def _marks(told: Mapping[str, Any], across: Any) -> str:
     return "".join(
-        f'<line class="mid" x1="{across(told[key]):.1f}" x2="{across(told[key]):.1f}" y1="{TOP - 4}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="tick" x="{across(told[key]):.1f}" y="{TOP - 6}" text-anchor="middle">{word}</text>'
+        f'<line class="mid" x1="{across(told[key]):.1f}" x2="{across(told[key]):.1f}" y1="{TOP - 12}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="tick" x="{across(told[key]):.1f}" y="{TOP - 16}" text-anchor="middle">{word}</text>'
         for key, word in (("median", "median"), ("p95", "95 %"))
     )
 
@@ -88,7 +90,9 @@ def bars(parts: Mapping[str, Mapping[str, int]], most: int = 24) -> str:
         )
         rows += f'<dt title="{text(name)}">{text(name)}</dt><dd><span class="rail">{pieces}</span><span class="n">{total[name]:,} <small>{total[name] / whole:.1%}</small></span></dd>'
     rest = order[most:]
-    more = f'<p class="soft">and {len(rest):,} more with {sum(total[name] for name in rest):,} records</p>' if rest else ""
+    more = (
+        f'<p class="soft">and {len(rest):,} more with {sum(total[name] for name in rest):,} records</p>' if rest else ""
+    )
     return f'{legend(list(parts)) if len(parts) > 1 else ""}<dl class="bars">{rows}</dl>{more}' if rows else ""
 
 
@@ -110,15 +114,26 @@ def clusters(told: Sequence[Mapping[str, Any]]) -> str:
     for one in told:
         dots = "".join("<i></i>" for _ in range(min(one["records"], 24)))
         more = f"+{one['records'] - 24:,}" if one["records"] > 24 else ""
-        labels = f'<span class="tag">{text(" / ".join(dict.fromkeys(one["labels"])))}</span>' if one.get("labels") else ""
-        places = " · ".join(text(place) for place in one["places"]) + (" …" if one["records"] > len(one["places"]) else "")
+        labels = (
+            f'<span class="tag">{text(" / ".join(dict.fromkeys(one["labels"])))}</span>' if one.get("labels") else ""
+        )
+        places = " · ".join(text(place) for place in one["places"]) + (
+            " …" if one["records"] > len(one["places"]) else ""
+        )
         shown = text(one["text"]) if one["text"] else '<span class="soft">(the sample holds no text of it)</span>'
         rows += (f'<li><div class="dots"><b>{one["records"]:,}</b>{dots}<small>{more}</small>{labels}</div><div class="said">{shown}</div>'
                  f'<div class="places">{places}</div></li>')  # fmt: skip
     return f'<ol class="clusters">{rows}</ol>' if rows else ""
 
 
-def scatter(points: np.ndarray, labels: Sequence[str], sources: Sequence[str], texts: Sequence[str], places: Sequence[str], twins: set[int]) -> str:
+def scatter(
+    points: np.ndarray,
+    labels: Sequence[str],
+    sources: Sequence[str],
+    texts: Sequence[str],
+    places: Sequence[str],
+    twins: set[int],
+) -> str:
     """The map: (points, 2) in [0, 1]; coloured by label or by source, as the reader chooses."""
     wide, high, room = 960, 560, 14
     names = {"l": _by_size(labels), "s": _by_size(sources)}
@@ -126,11 +141,13 @@ def scatter(points: np.ndarray, labels: Sequence[str], sources: Sequence[str], t
     circles = "".join(
         f'<circle class="l{number["l"].get(label, 9)} s{number["s"][source]}{" twin" if i in twins else ""}" cx="{room + x * (wide - 2 * room):.1f}" '
         f'cy="{high - room - y * (high - 2 * room):.1f}" r="3.4" data-place="{text(place)}" data-label="{text(label)}" data-text="{text(said)}"/>'
-        for i, ((x, y), label, source, said, place) in enumerate(zip(points, labels, sources, texts, places, strict=True))
+        for i, ((x, y), label, source, said, place) in enumerate(
+            zip(points, labels, sources, texts, places, strict=True)
+        )
     )
     kinds = [("l", "label")] * (len(names["l"]) > 1) + [("s", "file")] * (len(names["s"]) > 1 or len(names["l"]) <= 1)
     choice = "".join(f'<label><input type="radio" name="colour" value="{key}"{" checked" if not n else ""}> {word}</label>'
-                     for n, (key, word) in enumerate(kinds))  # fmt: skip
+                     for n, (key, word) in enumerate(kinds)) if len(kinds) > 1 else f"<span>{kinds[0][1]}</span>"  # fmt: skip
     return (
         f'<figure class="plot map by-{kinds[0][0]}"><figcaption><b>coloured by</b>{choice}<span class="soft">{len(points):,} records; '
         "those with a ring are nearly the same as another</span></figcaption>"

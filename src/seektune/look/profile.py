@@ -74,7 +74,9 @@ class Looked:
         return place_name(self.files[self.sources[row]].name, self.numbers[row])
 
 
-def look(paths: Sequence[str | Path], count: Count | None = None, show: Show = lambda done, total: None) -> tuple[dict[str, Any], Looked]:
+def look(
+    paths: Sequence[str | Path], count: Count | None = None, show: Show = lambda done, total: None
+) -> tuple[dict[str, Any], Looked]:
     """The profile of files (a dict for JSON) and what it was made of. `count`: a tokenizer, for lengths in tokens.
 
     Raises DataError where a file is missing, empty or of an unknown kind.
@@ -206,7 +208,10 @@ def _labels(looked: Looked) -> dict[str, Any]:
     total: Counter[str] = Counter()
     for counts in looked.labels.values():
         total.update(counts)
-    return {"counts": dict(total.most_common()), "files": {name: dict(c.most_common()) for name, c in looked.labels.items()}}
+    return {
+        "counts": dict(total.most_common()),
+        "files": {name: dict(c.most_common()) for name, c in looked.labels.items()},
+    }
 
 
 def _duplicates(looked: Looked) -> dict[str, Any]:
@@ -215,13 +220,16 @@ def _duplicates(looked: Looked) -> dict[str, Any]:
     sources, classes = np.frombuffer(looked.sources, np.uint16), np.frombuffer(looked.classes, np.int32)
     across = [rows for rows in folded if len(np.unique(sources[rows])) > 1]
     torn = [rows for rows in folded if len(np.unique(classes[rows])) > 1 and (classes[rows] >= 0).all()]
-    near = alike.near_clusters([one.text for one in looked.sample])
-    near_rows = [np.array(sorted(looked.sample[i].row for i in cluster)) for cluster in near]
+    once = list({looked.folded[one.row]: one for one in reversed(looked.sample)}.values())[
+        ::-1
+    ]  # equal ones are told by now
+    near = alike.near_clusters([one.text for one in once])
+    near_rows = [np.array([once[i].row for i in cluster]) for cluster in near]
     texts = {one.row: one.text for one in looked.sample}
     return {
         "exact": _clusters(looked, whole, texts),
         "but for case and spaces": _clusters(looked, folded, texts),
-        "near": _clusters(looked, near_rows, texts) | {"sampled": len(looked.sample)},
+        "near, equal ones aside": _clusters(looked, near_rows, texts) | {"sampled": len(looked.sample)},
         "in several files": _clusters(looked, across, texts),
         "of several labels": _clusters(looked, torn, texts, labels=True),
         "frames": [{**one, "place": looked.place(looked.sample[one.pop("index")].row)}
@@ -235,7 +243,11 @@ def _clusters(looked: Looked, rows: list[np.ndarray], texts: dict[int, str], lab
     shown = []
     for cluster in rows[: alike.SHOWN]:
         text = next((texts[int(row)] for row in cluster if int(row) in texts), "")
-        one = {"records": len(cluster), "places": [looked.place(int(row)) for row in cluster[:SHOWN]], "text": text[:200]}
+        one = {
+            "records": len(cluster),
+            "places": [looked.place(int(row)) for row in cluster[:SHOWN]],
+            "text": text[:200],
+        }
         shown.append(one | ({"labels": [names[looked.classes[int(row)]] for row in cluster[:SHOWN]]} if labels else {}))
     return {"clusters": len(rows), "spare": sum(map(len, rows)) - len(rows), "first": shown}
 
@@ -251,7 +263,11 @@ def _odd_lengths(looked: Looked) -> list[dict[str, Any]]:
     texts = {one.row: one.text for one in looked.sample}
     told = []
     for what, rows, order in (
-        (f"very long (the median is {round(np.exp(middle)):,} characters)", np.flatnonzero(scale > middle + width), -lengths),
+        (
+            f"very long (the median is {round(np.exp(middle)):,} characters)",
+            np.flatnonzero(scale > middle + width),
+            -lengths,
+        ),
         ("very short", np.flatnonzero((scale < middle - width) & (lengths > 0)), lengths),
     ):
         rows = rows[np.argsort(order[rows], kind="stable")]

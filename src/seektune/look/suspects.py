@@ -17,7 +17,10 @@ SIGNS = bytes(c for c in range(33, 127) if not chr(c).isalnum())
 CONTROL = bytes(c for c in range(32) if chr(c) not in "\t\n\r") + b"\x7f"
 SPACE = b" \t\n\r"
 MARKS = "ÃÂâãåäæçèéï锟烫"  # one of them stands in all mojibake
-_tag = re.compile(r"</?(?:p|br|div|span|a|b|i|u|li|ul|ol|td|tr|table|img|font|h[1-6]|script|style)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d+);", re.I)
+_tag = re.compile(
+    r"</?(?:p|br|div|span|a|b|i|u|li|ul|ol|td|tr|table|img|font|h[1-6]|script|style)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d+);",
+    re.I,
+)
 # UTF-8 bytes of letters, of quotes and of Chinese, each read as Windows-1252 or Latin-1
 _mojibake = re.compile(r"[ÃÂ][\x80-\xbf€-™]|â€|[\xe0-\xef][\x80-\xbf]{2}|ï»¿|锟斤拷|烫烫烫")
 

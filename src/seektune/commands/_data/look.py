@@ -15,7 +15,9 @@ from ... import console
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="files, globs or folders")
-    parser.add_argument("--tokenizer", default="base:tiny", help="whose tokens are counted: a folder, a hub id, or base:tiny")
+    parser.add_argument(
+        "--tokenizer", default="base:tiny", help="whose tokens are counted: a folder, a hub id, or base:tiny"
+    )
     parser.add_argument("--html", metavar="PAGE", help="write the pictures to this page, too")
     parser.add_argument("--json", action="store_true", help="print the profile as JSON on stdout")
 
@@ -44,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
 
 def show(profile: dict[str, Any]) -> None:
     """The profile as tables, findings last: they are what a person acts on."""
-    rows = [[f["file"], f["rows"], console.size(f["bytes"]), f["shape"], ", ".join(f["fields"])] for f in profile["files"]]
+    rows = [
+        [f["file"], f["rows"], console.size(f["bytes"]), f["shape"], ", ".join(f["fields"])] for f in profile["files"]
+    ]
     console.table(["file", "rows", "size", "shape", "fields"], rows)
     numbers = ("least", "p5", "median", "mean", "p95", "p99", "most", "total")
     lengths = [[unit, *(told[n] for n in numbers)] for unit, told in profile["lengths"].items() if told]
@@ -62,7 +66,7 @@ def _facts(profile: dict[str, Any]) -> list[tuple[str, str]]:
              ("languages", f"{_shares(profile['languages']['counts'])}, of {profile['languages']['texts']:,} sampled")]  # fmt: skip
     facts += [("labels", f"{len(labels)}: {_shares(labels)}")] if labels else []
     facts += [(f"copies, {kind}", f"{told[kind]['spare']:,} in {told[kind]['clusters']:,} clusters" + _sampled(told[kind]))
-              for kind in ("exact", "but for case and spaces", "near")]  # fmt: skip
+              for kind in ("exact", "but for case and spaces", "near, equal ones aside")]  # fmt: skip
     return facts
 
 

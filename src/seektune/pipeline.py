@@ -10,6 +10,7 @@ Beside `clean.jsonl` lie `clean.dropped.jsonl` (every dropped record and why) an
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fnmatch
 import json
 import os
@@ -30,7 +31,7 @@ from .data.options import Input
 from .data.readers import Unfit
 from .data.stream import Found, stream
 from .data.write import Output, check_output
-from .errors import DataError, RecipeError, nearest, problem
+from .errors import DataError, RecipeError, RunFailedError, nearest, problem
 from .kinds import Problem
 from .passage import Passage, key_of
 from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
@@ -119,9 +120,22 @@ def files_of_options(stages: Sequence[Stage]) -> list[Path]:
 
 
 def run(pipeline: Pipeline, cache: Path | None = None) -> dict[str, Any]:
-    """Write the output, the dropped records and the card; returns the card. Interrupted and run again, it goes on."""
-    output = Path(pipeline.output)
-    _check_apart(pipeline, output)
+    """Write the output, the dropped records and the card; returns the card. Interrupted and run again, it goes on.
+
+    Raises DataError where the inputs or what becomes of them are wrong, RunFailedError where the disk is full.
+    """
+    _check_apart(pipeline, Path(pipeline.output))
+    try:
+        return _run(pipeline, Path(pipeline.output), cache)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = str(error.filename or pipeline.output)
+        fix = "make room and run it again: it goes on from where it was"
+        raise RunFailedError(problem(where, f"could not be written ({error.strerror})", fix=fix)) from error
+
+
+def _run(pipeline: Pipeline, output: Path, cache: Path | None) -> dict[str, Any]:
     began, where = time.perf_counter(), runtime.cache_folder() if cache is None else cache
     read = _Read(pipeline)
     folder = where / "passages" / key_of(pipeline.stages, _states(pipeline), pipeline.seed, pipeline.strict)

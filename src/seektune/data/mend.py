@@ -25,12 +25,13 @@ class Mended(io.RawIOBase):
     """
 
     def __init__(self, stream: IO[bytes], whole: bool = False):
-        self._stream = io.BufferedReader(stream, BLOCK) if isinstance(stream, io.RawIOBase) else stream
-        self._whole, self._rest = whole, b""
-        self._ready = b""
-        self._line = 0
         self.notes: Counter[str] = Counter()
         self.lines: dict[str, list[int]] = {}
+        self._line = 1
+        self._stream = self._of_two_bytes(io.BufferedReader(stream, BLOCK))  # type: ignore[type-var]
+        self._line = 0
+        self._whole, self._rest = whole, b""
+        self._ready = b""
         self.left: list[int] = []  # numbers of lines that were too long, until the reader has taken them
 
     def readable(self) -> bool:
@@ -53,6 +54,13 @@ class Mended(io.RawIOBase):
         named = self.lines.setdefault(what, [])
         if len(named) < NAMED:
             named.append(self._line)
+
+    def _of_two_bytes(self, stream: io.BufferedReader) -> IO[bytes]:
+        """UTF-16, as its byte order mark tells it, in UTF-8."""
+        if stream.peek(2)[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return stream
+        self.note("UTF-16 instead of UTF-8")
+        return io.BufferedReader(_Recoded(stream), BLOCK)
 
     def _piece(self) -> bytes:
         """A line, or what fits of it up to a byte where no character is cut in two."""
@@ -96,6 +104,24 @@ class Mended(io.RawIOBase):
             return broken
         self.note("Windows-1252 instead of UTF-8")
         return line.decode("cp1252", "replace")
+
+
+class _Recoded(io.RawIOBase):
+    """UTF-16 as UTF-8; halves of characters become replacement characters."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._text = io.TextIOWrapper(stream, "utf-16", errors="replace", newline="")
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if not self._ready:
+            self._ready = self._text.read(BLOCK).encode("utf-8", "replace")
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
 
 
 def _gb18030(line: bytes) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from ..console import size
 from ..contracts import Record
 from ..errors import DataError, problem
 from . import mend
@@ -131,7 +132,7 @@ def _mended(file: File, raw: IO[bytes]) -> Mended | None:
 def _left(file: File, mended: Mended | None) -> Iterator[Seen]:
     """The lines that were too long to be read, since this was asked last."""
     while mended and mended.left:
-        unfit = Unfit(f"a line longer than {mend.LONGEST_LINE >> 20} MB", "one record a line")
+        unfit = Unfit(f"a line longer than {size(mend.LONGEST_LINE)}", "one record a line")
         yield Seen(file, mended.left.pop(0), unfit)
 
 

@@ -28,7 +28,7 @@ class Mended(io.RawIOBase):
         self.notes: Counter[str] = Counter()
         self.lines: dict[str, list[int]] = {}
         self._line = 1
-        self._stream = self._of_two_bytes(io.BufferedReader(stream, BLOCK))  # type: ignore[type-var]
+        self._stream = self._of_two_bytes(io.BufferedReader(stream, BLOCK))  # type: ignore[arg-type]
         self._line = 0
         self._whole, self._rest = whole, b""
         self._ready = b""

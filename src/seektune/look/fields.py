@@ -23,6 +23,7 @@ class Fields:
     """`kinds` counts (field, type name); `first` holds the number of the row where each stood first."""
 
     rows: int = 0
+    broken: int = 0  # rows that could not be read at all
     kinds: Counter[tuple[str, str]] = field(default_factory=Counter)
     first: dict[tuple[str, str], int] = field(default_factory=dict)
     empty: Counter[str] = field(default_factory=Counter)

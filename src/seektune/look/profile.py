@@ -95,7 +95,9 @@ def _take(looked: Looked, seen: Seen, draw: random.Random) -> None:
         looked.files.append(seen.file)
         looked.fields[seen.file.name] = Fields()
     fields = looked.fields[seen.file.name]
-    if not isinstance(seen.row, Unfit):
+    if isinstance(seen.row, Unfit):
+        fields.broken += 1
+    else:
         fields.add(seen.row, seen.number)
     record = seen.record()
     if isinstance(record, Unfit):
@@ -172,7 +174,7 @@ def _file(looked: Looked, file: File) -> dict[str, Any]:
     return {
         "file": file.name,
         "bytes": file.path.stat().st_size,
-        "rows": fields.rows,
+        "rows": fields.rows + fields.broken,
         "shape": looked.found.shapes.get(file.name, "raw"),
         "packing": file.packing.lstrip("."),
         "mended": looked.found.mended.get(file.name, {}),

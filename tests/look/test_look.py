@@ -323,3 +323,11 @@ def test_real_records(shared_data: Path) -> None:
     assert profile["languages"]["counts"] == {"zh": 500}
     profile, _ = look([shared_data / "instruct_en_alpaca"])
     assert profile["duplicates"]["exact"]["spare"] == 14
+
+
+def test_a_file_without_a_record(tmp_path: Path) -> None:
+    profile, looked = look([write(tmp_path / "a.jsonl", [{"text": 5}, {"text": ["a"]}])])
+    assert (profile["records"], profile["files"][0]["rows"]) == (0, 2)
+    assert [one["what"] for one in profile["unfit"]] == ["`text` is a number", "`text` is a list"]
+    write_page(profile, looked, tmp_path / "page.html")
+    assert "What to look at" in (tmp_path / "page.html").read_text()

@@ -63,7 +63,7 @@ class Looked:
     sample: list[Sampled] = field(default_factory=list)  # in the order of the files
     drawn: list[Sampled] = field(default_factory=list)  # the same in an order of chance: any part of it is a sample
     numbers: array[int] = field(default_factory=lambda: array("q"))  # place in the file
-    sources: array[int] = field(default_factory=lambda: array("H"))
+    sources: array[int] = field(default_factory=lambda: array("I"))
     lengths: array[int] = field(default_factory=lambda: array("q"))
     whole: array[int] = field(default_factory=lambda: array("q"))  # hash of text and label
     folded: array[int] = field(default_factory=lambda: array("q"))  # hash of the text in small letters, without spaces
@@ -219,7 +219,7 @@ def _labels(looked: Looked) -> dict[str, Any]:
 def _duplicates(looked: Looked) -> dict[str, Any]:
     whole = alike.groups(np.frombuffer(looked.whole, np.uint64))
     folded = alike.groups(np.frombuffer(looked.folded, np.uint64))
-    sources, classes = np.frombuffer(looked.sources, np.uint16), np.frombuffer(looked.classes, np.int32)
+    sources, classes = np.frombuffer(looked.sources, np.uint32), np.frombuffer(looked.classes, np.int32)
     across = [rows for rows in folded if len(np.unique(sources[rows])) > 1]
     torn = [rows for rows in folded if len(np.unique(classes[rows])) > 1 and (classes[rows] >= 0).all()]
     once = list({looked.folded[one.row]: one for one in reversed(looked.sample)}.values())[

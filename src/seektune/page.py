@@ -92,17 +92,21 @@ addEventListener("beforeprint", () => document.querySelectorAll("details").forEa
 """
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """A whole page. `body` is HTML; `title` is text."""
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+def document(title: str, body: Iterable[str], style: str = "", script: str = "") -> str:
+    """A whole page. `body` is HTML; `title` is text. `style` and `script` are a page's own, behind ours."""
+    scripts = [SCRIPT, script] if script else [SCRIPT]
+    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}; img-src data:; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{text(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in body if part)
-        + f"\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        + "\n</main>\n"
+        + "".join(f"<script>{one}</script>" for one in scripts)
+        + "\n</body>\n</html>\n"
     )
 
 

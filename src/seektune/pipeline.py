@@ -10,12 +10,15 @@ Beside `clean.jsonl` lie `clean.dropped.jsonl` (every dropped record and why) an
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fnmatch
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,7 @@ from .data.options import Input
 from .data.readers import Unfit
 from .data.stream import Found, stream
 from .data.write import Output, check_output
-from .errors import DataError, RecipeError, nearest, problem
+from .errors import DataError, RecipeError, RunFailedError, nearest, problem
 from .kinds import Problem
 from .passage import Passage, key_of
 from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
@@ -115,11 +118,34 @@ def found_at(text: str, folder: Path) -> str:
     return str(beside) if beside.exists() or (any(c in text for c in "*?[") and list(folder.glob(text))) else text
 
 
+def files_behind(path: str) -> list[Path]:
+    """What an input depends on: the folder itself where it is one, so that a file that is added counts."""
+    return [Path(path)] if Path(path).is_dir() else [file.path for file in expand(path)[0]]
+
+
+def files_of_options(stages: Sequence[Stage]) -> list[Path]:
+    """Files and folders that options of stages name."""
+    named = [getattr(stage, key, None) for stage in stages for key in STAGE_PATHS]
+    return [Path(name).expanduser() for name in named if isinstance(name, str) and Path(name).expanduser().exists()]
+
+
 def run(pipeline: Pipeline, cache: Path | None = None) -> dict[str, Any]:
-    """Write the output, the dropped records and the card; returns the card. Interrupted and run again, it goes on."""
-    for given in pipeline.input:
-        expand(given.path)  # raises before anything is done
-    output = Path(pipeline.output)
+    """Write the output, the dropped records and the card; returns the card. Interrupted and run again, it goes on.
+
+    Raises DataError where the inputs or what becomes of them are wrong, RunFailedError where the disk is full.
+    """
+    _check_apart(pipeline, Path(pipeline.output))
+    try:
+        return _run(pipeline, Path(pipeline.output), cache)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = str(error.filename or pipeline.output)
+        fix = "make room and run it again: it goes on from where it was"
+        raise RunFailedError(problem(where, f"could not be written ({error.strerror})", fix=fix)) from error
+
+
+def _run(pipeline: Pipeline, output: Path, cache: Path | None) -> dict[str, Any]:
     began, where = time.perf_counter(), runtime.cache_folder() if cache is None else cache
     read = _Read(pipeline)
     folder = where / "passages" / key_of(pipeline.stages, _states(pipeline), pipeline.seed, pipeline.strict)
@@ -151,6 +177,25 @@ def run(pipeline: Pipeline, cache: Path | None = None) -> dict[str, Any]:
     return card
 
 
+def _check_apart(pipeline: Pipeline, output: Path) -> None:
+    """Raises DataError where an input is missing, or what is written would be read, now or when this runs again."""
+    written = [output, dropped_of(output), card_of(output)]
+    for given in pipeline.input:
+        read = [file.path.resolve() for file in expand(given.path)[0]]
+        for path in written:
+            if path.resolve() in read or _named(os.path.abspath(path), given.path):
+                what = f"{path.name} would be written over, or among, the inputs"
+                raise DataError(problem(given.path, what, "an output apart from them", "write it into another folder"))
+
+
+def _named(path: str, pattern: str) -> bool:
+    """Whether a file of this name would be among the files of an input, were it there."""
+    whole = os.path.abspath(Path(pattern).expanduser())
+    if Path(pattern).is_dir():
+        return path.startswith(whole + os.sep)
+    return fnmatch.fnmatch(path, whole) if "**" in whole else PurePath(path).match(whole)
+
+
 def files_lock(folder: Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     return files.lock(folder)
@@ -169,8 +214,11 @@ def dropped_of(output: Path) -> Path:
 
 
 def _states(pipeline: Pipeline) -> list[Any]:
-    """What tells whether the inputs are as they were: options, names, sizes, times."""
+    """What tells whether the inputs and the files of options are as they were: options, names, sizes, times."""
     found: list[Any] = []
+    for path in files_of_options(pipeline.stages):
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        found += [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in inside]
     for given in pipeline.input:
         for file in expand(given.path)[0]:
             status = file.path.stat()

@@ -53,7 +53,7 @@ def rows(file: File, encoding: str, raw: IO[bytes]) -> Generator[Row, None, None
 
 def rows_of(file: File, encoding: str, stream: IO[bytes]) -> Generator[Row, None, None]:
     """The same of a file that is no Parquet, from the bytes that were packed in it."""
-    if file.kind in ("json", "jsonl") and _is_jsonl(file):
+    if file.kind in ("json", "jsonl") and is_jsonl(file):
         return _json_lines(stream, encoding)
     return _decoded(file, encoding, stream)
 
@@ -184,7 +184,7 @@ _decode = json.JSONDecoder().raw_decode
 _filled = re.compile(r"[^ \t\r\n]")
 
 
-def _is_jsonl(file: File) -> bool:
+def is_jsonl(file: File) -> bool:
     """Many a .json holds one record a line, and some .jsonl an array: the content decides, then the name."""
     with open(file.path, "rb") as raw:
         head = unpacked(file, raw).read(BLOCK).removeprefix(codecs.BOM_UTF8).lstrip()

@@ -12,14 +12,16 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
+from ..console import size
 from ..contracts import Record
 from ..errors import DataError, problem
+from . import mend
 from .inputs import File, expand, unpacked, unpacking_errors
 from .mend import Mended
 from .options import Input
-from .readers import Unfit, rows, rows_of
+from .readers import Unfit, is_jsonl, rows, rows_of
 from .shapes import SHAPES, Reading, Unclear, find
 from .store import place_name
 
@@ -46,6 +48,24 @@ class Found:
         }
 
 
+@dataclass
+class Seen:
+    """A row as it stood in its file, and how the file is read (None: its rows are records as they stand)."""
+
+    file: File
+    number: int  # its line, or minus the number of the record; 0: the whole file
+    row: Any  # what stood there, or `Unfit`
+    reading: Reading | None = None
+
+    @property
+    def place(self) -> str:
+        """As messages name it: train.jsonl:7312."""
+        return place_name(self.file.name, self.number) if self.number else self.file.name
+
+    def record(self) -> Record | Unfit:
+        return self.row if isinstance(self.row, Unfit) else _record(self.reading, self.row)
+
+
 def stream(
     inputs: list[Input], found: Found, show: Show = lambda done, total: None
 ) -> Iterator[tuple[str, Record | Unfit]]:
@@ -53,6 +73,12 @@ def stream(
 
     Raises DataError where a file is missing, empty or of an unknown kind.
     """
+    for seen in rows_seen(inputs, found, show):
+        yield seen.place, seen.record()
+
+
+def rows_seen(inputs: list[Input], found: Found, show: Show = lambda done, total: None) -> Iterator[Seen]:
+    """The rows behind `stream`, as they stood."""
     opened = [(given, file) for given in inputs for file in _files(given, found)]
     sizes = [os.path.getsize(file.path) for _, file in opened]
     before = [0, *itertools.accumulate(sizes)]
@@ -73,11 +99,9 @@ def _files(given: Input, found: Found) -> list[File]:
     return files
 
 
-def _of_file(
-    given: Input, file: File, found: Found, show: Callable[[int], None]
-) -> Iterator[tuple[str, Record | Unfit]]:
+def _of_file(given: Input, file: File, found: Found, show: Callable[[int], None]) -> Iterator[Seen]:
     with open(file.path, "rb") as raw:
-        mended = Mended(unpacked(file, raw)) if file.kind != "parquet" else None
+        mended = _mended(file, raw)
         lines = rows_of(file, "utf-8", io.BufferedReader(mended)) if mended else rows(file, "none", raw)
         try:
             with contextlib.closing(lines) as stream:
@@ -87,14 +111,29 @@ def _of_file(
                 for count, (place, row) in enumerate(itertools.chain(sample, stream)):
                     if not count % 1024:
                         show(raw.tell())
-                    yield place_name(file.name, place), _record(reading, row)
+                    yield from _left(file, mended)
+                    yield Seen(file, place, row, reading)
         except unpacking_errors() as error:
-            yield file.name, Unfit("damaged archive", f"a whole {file.packing} file", detail=str(error))
+            yield Seen(file, 0, Unfit("damaged archive", f"a whole {file.packing} file", detail=str(error)))
+        yield from _left(file, mended)
         show(os.path.getsize(file.path))
         if mended and mended.notes:
             found.mended[file.name] = {
                 what: {"lines": count, "first": mended.lines[what]} for what, count in mended.notes.most_common()
             }
+
+
+def _mended(file: File, raw: IO[bytes]) -> Mended | None:
+    if file.kind == "parquet":
+        return None
+    return Mended(unpacked(file, raw), whole=file.kind in ("json", "jsonl") and not is_jsonl(file))
+
+
+def _left(file: File, mended: Mended | None) -> Iterator[Seen]:
+    """The lines that were too long to be read, since this was asked last."""
+    while mended and mended.left:
+        unfit = Unfit(f"a line longer than {size(mend.LONGEST_LINE)}", "one record a line")
+        yield Seen(file, mended.left.pop(0), unfit)
 
 
 def reading_of(given: Input, file: File, sample: Iterable[Any]) -> Reading | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,17 @@ def write_templates(folder: Path, templates: dict[str, str]) -> None:
     for name, source in templates.items():
         place = folder / ("chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja")
         files.write_text(place, source)
+
+
+def counter(folder: Path) -> Callable[[list[str]], list[int]]:
+    """Texts to their numbers of tokens. Raises DataError where the folder holds no tokenizer that can be read."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise DataError(problem(str(folder), "no tokenizer.json here", "the folder of a tokenizer"))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more special
+        raise DataError(problem(str(path), f"no tokenizer ({error})")) from None
+    return lambda texts: [len(one.ids) for one in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -47,7 +48,7 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            self._file.close(error is None)
             if error is None:
                 files.before("rename", self.path)
                 os.replace(self._aside, self.path)
@@ -69,11 +70,15 @@ class _Lines:
     def add(self, record: Record) -> None:
         self._out.write(_encode(record).encode("utf-8", "backslashreplace") + b"\n")
 
-    def close(self) -> None:
-        if self._out is not self._raw:
-            self._out.close()
-        files.sync(self._raw)
-        self._raw.close()
+    def close(self, whole: bool) -> None:
+        try:
+            if self._out is not self._raw and whole:
+                self._out.close()
+            if whole:
+                files.sync(self._raw)
+        finally:
+            with contextlib.suppress(OSError):  # what the disk did not take has been told
+                self._raw.close()
 
 
 class _Parquet:
@@ -106,10 +111,8 @@ class _Parquet:
             raise DataError(problem(str(self._path.name), what, fix="write .jsonl instead")) from error
         self._rows = []
 
-    def close(self) -> None:
-        if self._rows:
+    def close(self, whole: bool) -> None:
+        if whole and (self._rows or self._writer is None):
             self._write()
         if self._writer is not None:
             self._writer.close()
-        else:
-            self._path.touch()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import console
+from ...errors import StoppedError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,10 @@ def run(options: argparse.Namespace) -> int:
 
     console.use_stderr(options.json)
     read = pipeline.load(options.pipeline, options.settings)
-    card = pipeline.run(read)
+    try:
+        card = pipeline.run(read)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command goes on from where it was") from None
     if options.json:
         print(json.dumps(card, ensure_ascii=False, indent=2, default=str))
     else:

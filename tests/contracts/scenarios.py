@@ -120,7 +120,8 @@ def _watched(ready: assembly.Assembled, outcome: Outcome) -> Iterator[None]:
     """Count forwards, bytes kept for backward, and keep the first gradient."""
 
     def called(module: torch.nn.Module, arguments: Any, named: dict[str, Any]) -> None:
-        outcome.calls.append(tuple(named["input_ids"].shape))
+        ids = arguments[0] if arguments else named["input_ids"]  # transformers' token classifiers pass it by its place
+        outcome.calls.append(tuple(ids.shape))
 
     def kept(tensor: torch.Tensor) -> torch.Tensor:
         outcome.saved_bytes += tensor.numel() * tensor.element_size()

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from seektune.stages import _labels
+from seektune.stages import _trust
 from seektune.stages._work import Work, equip
 from seektune.stages.filter_noise import FilterNoise
 
@@ -143,7 +143,7 @@ def bare(rows: Sequence[dict[str, Any]]) -> Rows:
 def logistic_accuracy(train: Rows, test: Rows) -> float:
     from sklearn.linear_model import LogisticRegression
 
-    features = _labels.Words()
+    features = _trust.Words()
     known = features.fit([row["text"] for row in train])
     model = LogisticRegression(C=10, max_iter=200, tol=1e-3).fit(known, [row["label"] for row in train])
     return float(model.score(features.rows([row["text"] for row in test]), [row["label"] for row in test]))

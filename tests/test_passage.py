@@ -76,7 +76,9 @@ def test_other_options_and_other_records_are_not_taken_for_the_same(here: Path) 
 
 
 def test_a_stage_that_drops_all_is_named_with_its_place_in_the_recipe(here: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.train\.0\.stages\.0: length dropped all 20 records .* shorter than 9000"):
+    with pytest.raises(
+        DataError, match=r"data\.train\.0\.stages\.0: length dropped all 20 records .* shorter than 9000"
+    ):
         read("data.train.0.stages.0.least=9000")
 
 

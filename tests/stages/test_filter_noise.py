@@ -15,7 +15,7 @@ from test_models import Server, echo
 
 from seektune import kinds
 from seektune.errors import RecipeError, RunFailedError
-from seektune.stages import _labels, _models, _scorers
+from seektune.stages import _models, _scorers, _trust
 from seektune.stages._conversations import conversation, last_answer
 from seektune.stages._work import Work, equip, work_of
 from seektune.stages.filter_noise import FilterNoise
@@ -107,17 +107,17 @@ def test_the_order_of_the_records_does_not_matter() -> None:
 def test_copies_of_a_text_are_never_judged_by_each_other() -> None:
     given = np.array([0, 1] * 30)
     prints = np.repeat(np.arange(15, dtype=np.uint64), 4)
-    fold = _labels.dealt(given, prints, 5, 17)
+    fold = _trust.dealt(given, prints, 5, 17)
     assert all(len(set(fold[prints == text])) == 1 for text in prints)
     assert set(fold) == set(range(5))
 
 
 def test_folds_are_even_within_each_class_and_follow_the_seed() -> None:
     given, prints = np.repeat(np.arange(4), 50), np.arange(200, dtype=np.uint64)
-    fold = _labels.dealt(given, prints, 5, 17)
+    fold = _trust.dealt(given, prints, 5, 17)
     assert all(set(Counter(fold[given == one]).values()) == {10} for one in range(4))
-    assert (_labels.dealt(given, prints, 5, 17) == fold).all()
-    assert (_labels.dealt(given, prints, 5, 18) != fold).any()
+    assert (_trust.dealt(given, prints, 5, 17) == fold).all()
+    assert (_trust.dealt(given, prints, 5, 18) != fold).any()
 
 
 def test_trust_is_the_probability_by_which_labels_were_drawn() -> None:
@@ -126,7 +126,7 @@ def test_trust_is_the_probability_by_which_labels_were_drawn() -> None:
     true = random.dirichlet(np.ones(3), 50)  # p(true | text)
     confusion = np.array([[0.8, 0.1, 0.2], [0.15, 0.7, 0.1], [0.05, 0.2, 0.7]])  # (given, true)
     given = random.integers(0, 3, 50)
-    found = _labels.right(true, given, confusion, 1.0)
+    found = _trust.right(true, given, confusion, 1.0)
     for text, label, row in zip(true, given, found, strict=True):
         joint = [text[k] * confusion[label, k] for k in range(3)]
         np.testing.assert_allclose(row, np.array(joint) / sum(joint), atol=1e-4)
@@ -139,7 +139,7 @@ def test_the_confusion_is_that_of_confident_learning() -> None:
     given = np.where(random.random(1000) < 0.2, 1 - truth, truth)
     sure = random.uniform(0.7, 0.9, 1000)
     probabilities = np.stack([np.where(truth == 0, sure, 1 - sure), np.where(truth == 1, sure, 1 - sure)], 1)
-    wrong, confusion = _labels.confused(probabilities, given, 2)
+    wrong, confusion = _trust.confused(probabilities, given, 2)
     means = [probabilities[given == k, k].mean() for k in (0, 1)]
     above = probabilities >= means
     counts = np.array([[(above[given == g, k]).sum() for k in (0, 1)] for g in (0, 1)], float)
@@ -147,7 +147,7 @@ def test_the_confusion_is_that_of_confident_learning() -> None:
     assert wrong == pytest.approx((counts[0, 1] + counts[1, 0]) / counts.sum(), abs=0.01)
     assert wrong == pytest.approx((given != truth).mean(), abs=0.02)
     np.testing.assert_allclose(confusion.sum(0), 1)
-    half = _labels.weakened(confusion, 0.5)
+    half = _trust.weakened(confusion, 0.5)
     np.testing.assert_allclose(half.sum(0), 1)
     assert half[0, 1] == pytest.approx(confusion[0, 1] / 2)
 
@@ -160,17 +160,17 @@ def test_trust_matches_the_share_that_is_right() -> None:
     truth = (true.cumsum(1) > random.random((20_000, 1))).argmax(1)
     given = np.where(random.random(20_000) < 0.2, (truth + random.integers(1, 4, 20_000)) % 4, truth)
     timid = np.exp(logits / 3) / np.exp(logits / 3).sum(1, keepdims=True)
-    _, confusion = _labels.confused(timid, given, 4)
-    level, temperature = _labels.likeliest(timid, given, confusion)
+    _, confusion = _trust.confused(timid, given, 4)
+    level, temperature = _trust.likeliest(timid, given, confusion)
     assert temperature == pytest.approx(1 / 3, rel=0.3)
-    trust = _labels.right(timid, given, _labels.weakened(confusion, level), temperature)[np.arange(20_000), given]
+    trust = _trust.right(timid, given, _trust.weakened(confusion, level), temperature)[np.arange(20_000), given]
     for low in (0.0, 0.2, 0.4, 0.6, 0.8):
         inside = (trust >= low) & (trust < low + 0.2)
         assert abs((given == truth)[inside].mean() - trust[inside].mean()) < 0.12, low
 
 
 def test_more_records_than_the_classifiers_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_labels, "LEARNT_FROM", 200)
+    monkeypatch.setattr(_trust, "LEARNT_FROM", 200)
     rows = noisy(400)
     out, report = passed(rows, column="text")
     assert report["trust"]["judged"] == 400

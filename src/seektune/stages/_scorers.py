@@ -19,7 +19,7 @@ import numpy as np
 
 from ..contracts import Record
 from ..errors import DataError, RecipeError, problem
-from . import _labels
+from . import _trust
 from ._conversations import conversation, last_answer
 from ._models import Local, Writer, opened
 from ._texts import text_of
@@ -52,7 +52,7 @@ class Trust:
 
 def classifier(records: Sequence[Record], work: Work, label: str, column: str | None, folds: int) -> Trust:
     """TF-IDF and logistic regression, out of fold."""
-    return _of_labels(records, _labels.Words(), work, label, column, folds)
+    return _of_labels(records, _trust.Words(), work, label, column, folds)
 
 
 def encoder(records: Sequence[Record], work: Work, model: str, label: str, column: str | None, folds: int) -> Trust:
@@ -63,9 +63,9 @@ def encoder(records: Sequence[Record], work: Work, model: str, label: str, colum
 
 
 def _of_labels(
-    records: Sequence[Record], features: _labels.Features, work: Work, label: str, column: str | None, folds: int
+    records: Sequence[Record], features: _trust.Features, work: Work, label: str, column: str | None, folds: int
 ) -> Trust:
-    found = _labels.judged(records, features, work, label, column, folds)
+    found = _trust.judged(records, features, work, label, column, folds)
     made = Trust(np.full(len(records), np.nan), "the label is distrusted", facts=found.facts)
     made.unknown["no label, or none that can be judged"] = len(records) - len(found.at)
     made.guesses, made.sure = [None] * len(records), np.zeros(len(records))

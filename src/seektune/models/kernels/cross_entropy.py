@@ -16,7 +16,9 @@ import torch.nn.functional as F
 
 from .arithmetic import arithmetic
 
-LOGITS_BYTES = 128 << 20  # of a chunk in float32: with fewer tokens, laying out a large head for a product takes as long as the product
+LOGITS_BYTES = (
+    128 << 20
+)  # of a chunk in float32: with fewer tokens, laying out a large head for a product takes as long as the product
 LIVE = 2  # copies of a chunk at once, in units of float32: the logits as the head gives them, p, and p as the arithmetic has it
 LEAST = 1e-30  # of a probability from which -log p is taken
 

@@ -2,7 +2,7 @@
 
     python bench/_data_text.py ../shared/data
 
-Precision of `redact` rests on a person's look at every match in these files (`LOOKED_AT`); where another number is found than
+Precision of `redact` rests on a look at every match in these files (`LOOKED_AT`); where another number is found than
 was looked at, there is no figure until somebody has looked again.
 """
 

@@ -1,8 +1,13 @@
 """Look at data files, mend them by stages, compare and version them.
 
-seektune data look FILE                    what stands in a file, and what is suspicious
-seektune data run pipeline.yaml            the stages of a pipeline, into a file and a card
-seektune data diff A B                     what was added, removed and changed
+seektune data look FILE ...                            what stands in files, and what is suspicious; --html writes a page
+seektune data run pipeline.yaml                        the stages of a pipeline, into a file and a card
+seektune data diff A B                                 what was added, removed and changed
+seektune data audit FILE                               draws a sample of the labels for a person to judge; --filled reads it
+seektune data version pipeline.yaml                    inputs, pipeline and card under DVC, in your git repository
+seektune data vocabulary MODEL FILES --tokens N        grows a tokenizer for another language
+seektune data terms MODEL TERMS --output FOLDER        a dictionary of terms becomes tokens
+seektune data digits TOKENIZER                         whether every digit is kept; --split puts digits apart
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def test_options_may_stand_between_settings() -> None:
         (["train", "--resume", "gone"], "error: gone: no such folder; expected the folder of a run; `seektune runs` lists them\n"),
         (["train", "gone.yaml"], "error: gone.yaml: no such file; expected a recipe; `seektune new` writes a recipe\n"),
         (["check", "gone.yaml"], "error: gone.yaml: no such file; expected a recipe; `seektune new` writes a recipe\n"),
-        (["train", "bad.yaml", "seed=x"], "error: bad.yaml:1: model.pth: unknown key; did you mean 'path'?\nerror: bad.yaml:3: objective: missing; expected a mapping with `kind`: one of classify, sft\nerror: argument 2: seed: found 'x'; expected integer\n"),
+        (["train", "bad.yaml", "seed=x"], "error: bad.yaml:1: model.pth: unknown key; did you mean 'path'?\nerror: bad.yaml:3: objective: missing; expected a mapping with `kind`: one of classify, sft, tag\nerror: argument 2: seed: found 'x'; expected integer\n"),
     ],
 )  # fmt: skip
 def test_wrong_input_starts_nothing(

@@ -31,6 +31,7 @@ from zoo import DECODERS
 
 from seektune import cli, kinds, recipe, recipe_yaml
 from seektune.base.tokenizer import SPECIAL, TEMPLATE
+from seektune.commands import _data
 from seektune.commands._verbs import command, parser_of, verbs
 from seektune.data import formats
 from seektune.data.chat import Renderer
@@ -190,7 +191,7 @@ def _parses(line: str) -> bool:
         return True  # `seektune VERB --help`
     if words[0] not in verbs():
         return False
-    if len(words) == 1 or "--help" in words:
+    if len(words) == 1 or "--help" in words or (words[0] == "data" and len(words) == 2 and words[1] in verbs(_data)):
         return True  # the verb is spoken of
     try:
         parser_of(words[0], command(words[0])).read(words[1:])

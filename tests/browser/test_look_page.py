@@ -24,7 +24,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     folder, draw = tmp_path_factory.mktemp("look"), random.Random(1)
     words = ["bank", "rate", "loan", "银行", "利率", "贷款", "goal", "team", "ball", "球队", "进球", "比赛"]
     for name in ("a", "b"):
-        rows = [{"text": EVIL + " ".join(draw.choices(words, k=9)), "label": f"c{i % 3}"} for i in range(60)]
+        rows = [{"text": EVIL + " ".join(draw.choices(words, k=3)), "label": f"c{i % 3}"} for i in range(60)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_page(*look([folder]), folder / "page.html")
     program = installed()

@@ -87,18 +87,19 @@ def test_a_line_beyond_all_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 MEASURE = """
-import resource, sys
+import sys
+from seektune import runtime
 from seektune.data.options import Input
 from seektune.data.readers import Unfit
 from seektune.data.stream import Found, stream
 rows = [(p, r) for p, r in stream([Input(path=sys.argv[1])], Found())]
-print(len(rows), [p.rpartition(":")[2] for p, r in rows if isinstance(r, Unfit)], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(len(rows), [p.rpartition(":")[2] for p, r in rows if isinstance(r, Unfit)], runtime.peak_rss() >> 20)
 """
 
 
 @pytest.mark.slow
 def test_a_line_of_200_mb(tmp_path: Path) -> None:
-    """The same at its real size: the line is named, the memory stays under a gigabyte (727 MB were seen)."""
+    """The same at its real size: the line is named, the memory stays under a gigabyte (ru_maxrss would tell that of the process which began it)."""
     path = tmp_path / "a.jsonl"
     with open(path, "w", encoding="utf-8") as out:
         out.write(PLAIN + '{"text": "')

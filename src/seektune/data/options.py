@@ -25,6 +25,8 @@ FIELDS = (
     "text",
     "text_pair",
     "spans",
+    "tokens",
+    "tags",
     "label",
     "chosen",
     "rejected",

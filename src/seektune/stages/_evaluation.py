@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -10,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..contracts import Record
-from ..data.inputs import File, expand, unpacked, unpacking_errors
-from ..data.mend import Mended
-from ..data.readers import Unfit, rows, rows_of
+from ..data.inputs import File, expand
+from ..data.options import Input
+from ..data.readers import Unfit
 from ..data.store import place_name
+from ..data.stream import Found, rows_seen
 from ..errors import DataError, problem
 from ._overlap import Texts
 from ._texts import CONVERSATIONS, texts
@@ -81,14 +81,7 @@ def _named(files: list[File]) -> dict[str, File]:
 
 def _rows(file: File) -> Iterator[tuple[int, Any]]:
     """(place, row), mended as other data files are, but without a shape: an evaluation set may have any."""
-    try:
-        with open(file.path, "rb") as raw:
-            if file.kind == "parquet":
-                yield from rows(file, "none", raw)
-            else:
-                yield from rows_of(file, "utf-8", io.BufferedReader(Mended(unpacked(file, raw))))
-    except unpacking_errors() as error:
-        raise DataError(problem(file.name, f"cannot be unpacked ({error})", f"a whole {file.packing} file")) from error
+    return ((seen.number, seen.row) for seen in rows_seen([Input(path=str(file.path))], Found()))
 
 
 def _all_texts(row: Record) -> Texts:

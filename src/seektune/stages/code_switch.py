@@ -48,7 +48,7 @@ class CodeSwitch:
     keep: bool = option(True, "the record stays beside the switched one; false: it is changed", probe=seen(False))
     pairs: int = option(20_000, "records that are learnt from at most", probe=seen(6, share=0.9), check=at_least(1))
     iterations: int = option(5, "of expectation-maximisation", probe=seen(1, share=0.9), check=at_least(1))
-    count: int = option(2, "times that two words have to be linked", probe=seen(8, share=0.9), check=at_least(1))
+    count: int = option(2, "times that two words have to be linked", probe=seen(40, share=0.9), check=at_least(1))
     probability: float = option(
         0.3,
         "least share of a word's places that are linked to a translation",

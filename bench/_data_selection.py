@@ -15,11 +15,11 @@ import numpy as np
 from seektune.contracts import Record
 from seektune.data.options import Input
 from seektune.data.stream import Found, stream
-from seektune.stages._labels import estimated_accuracy
 from seektune.stages._lengths import dispersion
 from seektune.stages._texts import text_of
+from seektune.stages._trust import estimated
 from seektune.stages._words import words
-from seektune.stages._work import work_of
+from seektune.stages._work import Work, work_of
 from seektune.stages.select import Select
 from seektune.stages.stratify import Stratify
 
@@ -110,7 +110,7 @@ def _labels(folder: Path) -> Iterator[dict[str, Any]]:
             began = time.perf_counter()
             given = _flipped(true, share)
             right = float(np.mean([a == b for a, b in zip(true, given, strict=True)]))
-            told = estimated_accuracy([text_of(r) for r in records], given, 17, "bench")
+            told = estimated([record | {"label": label} for record, label in zip(records, given, strict=True)], Work())
             value = {"true": round(right, 4), "estimated": told["accuracy"], "classifier": told["classifier"]}
             yield _row("gate", f"label accuracy, {share:.0%} flipped", value, path.split("/")[0], began)
 

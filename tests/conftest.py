@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "500")
 
-from seektune import console  # noqa: E402
+from seektune import console
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

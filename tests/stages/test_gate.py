@@ -138,9 +138,10 @@ def test_labels_that_cannot_be_estimated() -> None:
         return run(records, label_accuracy=0.95)["rules"]["label_accuracy"]
 
     assert rule([{"text": "x"}] * 9)["skipped"] == "no record has one 'label'"
-    assert rule(labelled(a=9, b=1))["skipped"] == "fewer than two classes of at least 5 records"
-    assert rule([{"text": "!!", "label": "ab"[i % 2]} for i in range(20)])["skipped"] == "the texts have no words"
-    assert rule([*sentiments(0, False), {"text": "x", "label": "rare"}])["rare_classes"] == ["rare"]
+    few = "fewer than two classes have two different texts"
+    assert rule(labelled(a=9, b=1))["skipped"] == few
+    assert rule([{"text": "!!", "label": "ab"[i % 2]} for i in range(20)])["skipped"] == few
+    assert rule([*sentiments(0, False), {"text": "x", "label": "rare"}])["not_judged"] == 1
 
 
 def audited(path: Path, records: list[dict[str, Any]], said: list[str]) -> Path:

@@ -71,6 +71,22 @@ def judged(
     return _bayes(found, probabilities)
 
 
+def estimated(
+    records: Sequence[Record], work: Work, label: str = "label", column: str | None = None, folds: int = 5
+) -> dict[str, Any]:
+    """{"accuracy": share of right labels, "classifier": out-of-fold agreement, …}, or {"skipped": why there is none}."""
+    found = judged(records, Words(), work, label, column, folds)
+    if "not judged because" in found.facts:
+        return {"skipped": found.facts["not judged because"]}
+    return {
+        "accuracy": round(1 - found.facts["estimated_wrong_labels"], 4),
+        "classifier": found.facts["out_of_fold_agreement"],
+        "records": len(found.at),
+        "classes": len(found.classes),
+        "not_judged": len(records) - len(found.at),
+    }
+
+
 def _table(records: Sequence[Record], label: str, column: str | None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Class id (-1: none), 64 bits of the text, and the classes by id."""
     ids, prints, names = np.full(len(records), -1, np.int64), np.zeros(len(records), np.uint64), dict[str, int]()

@@ -17,10 +17,10 @@ from .. import console, kinds
 from ..contracts import Probe, Record, above, at_least, between, option
 from ..errors import DataError, nearest, problem
 from ._audit import accuracy_of, ids_of, read_audit
-from ._labels import estimated_accuracy
 from ._lengths import spread
 from ._spool import spool
 from ._texts import label_of, text_of
+from ._trust import estimated
 from ._words import words
 from ._work import Work, place_of, seen, work_of
 
@@ -174,8 +174,8 @@ class Gate:
             return {"skipped": f"no record has one {self.label!r}"}
         if len(labelled) > ESTIMATED:
             labelled = np.sort(work.random("labels").choice(labelled, ESTIMATED, replace=False))
-        texts = [text_of(held[int(i)], self.column) for i in labelled]
-        return {"by": "estimate", **estimated_accuracy(texts, [str(labels[i]) for i in labelled], work.seed, "gate")}
+        some = [held[int(i)] for i in labelled]
+        return {"by": "estimate", **estimated(some, work, self.label, self.column)}
 
     def report(self) -> dict[str, Any]:
         return work_of(self).report()

@@ -117,7 +117,7 @@ def _head(profile: dict[str, Any]) -> str:
     unfit = sum(one["count"] for one in profile["unfit"])
     tiles = [
         (f"{profile['records']:,}", "records"),
-        (f"{unfit:,}", "rows that are none"),
+        (f"{unfit:,}", "unfit rows"),
         (f"{told['exact']['spare']:,}", "exact copies"),
     ]
     tiles += [(f"{lengths['tokens']['median']:,}", "tokens in the middle one")] if lengths.get("tokens") else []

@@ -62,7 +62,7 @@ def show(profile: dict[str, Any]) -> None:
 
 def _facts(profile: dict[str, Any]) -> list[tuple[str, str]]:
     told, labels = profile["duplicates"], profile["labels"]["counts"]
-    facts = [("records", f"{profile['records']:,} ({sum(one['count'] for one in profile['unfit']):,} rows are none)"),
+    facts = [("records", f"{profile['records']:,} ({sum(one['count'] for one in profile['unfit']):,} unfit rows)"),
              ("languages", f"{_shares(profile['languages']['counts'])}, of {profile['languages']['texts']:,} sampled")]  # fmt: skip
     facts += [("labels", f"{len(labels)}: {_shares(labels)}")] if labels else []
     facts += [(f"copies, {kind}", f"{told[kind]['spare']:,} in {told[kind]['clusters']:,} clusters" + _sampled(told[kind]))

@@ -18,7 +18,7 @@ def of(noun: str) -> list[str]:
 
 
 def plain(noun: str, kind: str) -> dict[str, Any]:
-    """The spec of a kind as it is; with the class's `example` where it cannot do without some options."""
+    """The spec of a kind as it is; with the class's `example` where it cannot do without some options, or would stop at so few records."""
     return {"kind": kind} | dict(getattr(kinds.find(noun, kind), "example", {}))
 
 

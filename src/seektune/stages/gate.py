@@ -41,8 +41,9 @@ class Gate:
     """Lets records pass where they are fit to train on; else stops, or warns, naming each rule that is broken."""
 
     on_fail: Literal["stop", "warn"] = option(
-        help="what happens where a rule is broken: stop ends the pipeline or the training",
-        probe=Probe("stop", "stop", "stage"),
+        "stop",
+        "what happens where a rule is broken: stop ends the pipeline or the training",
+        probe=Probe("stop", "stop", "stage", {"data.train.0.stages.0.on_fail": "warn"}),
     )
     records: int | None = option(5000, "at least so many records; null: any", probe=seen(20), check=at_least(1))
     negative: str | int | None = option(
@@ -60,13 +61,13 @@ class Gate:
     )  # fmt: skip
     unit: Literal["words", "characters"] = option("words", "in which lengths are counted", probe=seen("characters"))
     label_accuracy: float | None = option(
-        0.95, "a larger share of the labels is right, by estimate or audit; null: any", probe=seen(0.1),
+        0.95, "a larger share of the labels is right, by estimate or audit; null: any", probe=seen(None),
         check=between(0, 1),
     )  # fmt: skip
     audit: str | None = option(
         None, "a file of `seektune data audit` that a person has filled in, instead of the estimate", probe=seen("audit.csv")
     )  # fmt: skip
-    label: str = option("label", "the column of the label", probe=seen("topic"))
+    label: str = option("label", "the column of the label", probe=seen("nowhere"))
     column: str | None = option(None, "the field of the text; all texts where left out", probe=seen("topic"))
 
     example: ClassVar[dict[str, Any]] = {"on_fail": "warn"}

@@ -198,7 +198,7 @@ def student(
     (place / "recipe.yaml").write_text(recipe_yaml.dump(values), encoding="utf-8")
     with contextlib.chdir(place), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run = recipe.load("recipe.yaml").run()
-    return place / run.path, run.read("report.json")["after"]["accuracy"]["value"]
+        return place / run.path, run.read("report.json")["after"]["accuracy"]["value"]
 
 
 # ---- the attack ----

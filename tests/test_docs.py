@@ -278,6 +278,7 @@ def test_examples_do_what_the_page_says(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SEEKTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     names: dict[str, Any] = {}
     for block in found:
         write_files([block])

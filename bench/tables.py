@@ -23,6 +23,9 @@ HEAD = (
 )
 
 
+OVERVIEWS = {"all": "step-*.json", "xeon": "xeon-*.json"}  # of the reference machine, and of another one
+
+
 def main() -> int:
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
@@ -34,8 +37,8 @@ def filled(page: str, folder: Path = FIGURES) -> str:
 
 def steps(name: str, folder: Path = FIGURES) -> str:
     """The tables of one file, or the overview of all."""
-    if name == "all":
-        return overview(folder)
+    if name in OVERVIEWS:
+        return overview(folder, OVERVIEWS[name])
     path = folder / f"step-{name}.json"
     if not path.exists():
         return MISSING.format(name=name)
@@ -44,10 +47,10 @@ def steps(name: str, folder: Path = FIGURES) -> str:
     return "\n".join([f"Made by `{facts['command']}` on {facts['date']}.", *parts])
 
 
-def overview(folder: Path = FIGURES) -> str:
+def overview(folder: Path = FIGURES, files: str = "step-*.json") -> str:
     """A row a table: ours beside the fastest peer, and the share of the floor."""
     rows = []
-    for path in sorted(folder.glob("step-*.json")):
+    for path in sorted(folder.glob(files)):
         for table in json.loads(path.read_text(encoding="utf-8"))["tables"]:
             rows += [row for key, name in (("ratios", "seektune"), ("ratios_int8", "seektune int8")) if (row := _row(table, key, name))]  # fmt: skip
     head = ["| model, tuned, arithmetic | records | contender | tokens/s | best peer | its tokens/s | faster | by processor time "

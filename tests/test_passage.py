@@ -75,6 +75,15 @@ def test_other_options_and_other_records_are_not_taken_for_the_same(here: Path) 
     assert read().fingerprints != before
 
 
+def test_a_file_behind_an_option_that_has_changed_is_read_again(here: Path) -> None:
+    """Lists of files too: what a stage compares with is as much a part of the result as its options."""
+    (here / "held_out.jsonl").write_text(json.dumps({"text": "nothing that stands in the records at all"}) + "\n")
+    stage = "data.train.0.stages=[{kind: decontaminate, against: [held_out.jsonl], n: 3}]"
+    before = len(read(stage).train)
+    (here / "held_out.jsonl").write_text(json.dumps({"text": "one 12\n" + "word " * 13}) + "\n")
+    assert len(read(stage).train) < before == 26
+
+
 def test_a_stage_that_drops_all_is_named_with_its_place_in_the_recipe(here: Path) -> None:
     with pytest.raises(
         DataError, match=r"data\.train\.0\.stages\.0: length dropped all 20 records .* shorter than 9000"

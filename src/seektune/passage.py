@@ -24,6 +24,10 @@ from .errors import DataError, problem
 from .stages._each import Row, run_row
 from .stages._work import PLACE, Counts, Show, Work, bare, equip, generator, silent, whole_digest, work_of
 
+STAGE_PATHS = (  # options of stages that name files, or folders of models
+    "path", "against", "target", "table", "lexicon", "audit", "examples", "model", "onward", "round_trip",
+)  # fmt: skip
+
 
 @dataclass
 class Passage:
@@ -152,9 +156,23 @@ class _Lost:
 
 
 def key_of(stages: Sequence[Stage], *more: Any) -> str:
-    """A name for a passage: the same stages on the same data (`more`) have the same."""
+    """A name for a passage: the same stages, with the same files behind their options, on the same data (`more`) have the same."""
     specs = [kinds.spec("stage", stage) for stage in stages]
-    return files.sha256_text(json.dumps([specs, *more], sort_keys=True, default=str))[:32]
+    states = [state for path in files_of_options(stages) for state in _states(path)]
+    return files.sha256_text(json.dumps([specs, states, *more], sort_keys=True, default=str))[:32]
+
+
+def files_of_options(stages: Sequence[Stage]) -> list[Path]:
+    """Files and folders that options of stages name."""
+    given = [getattr(stage, key, None) for stage in stages for key in STAGE_PATHS]
+    named = [one for value in given for one in (value if isinstance(value, list) else [value])]
+    return [Path(name).expanduser() for name in named if isinstance(name, str) and Path(name).expanduser().exists()]
+
+
+def _states(path: Path) -> list[Any]:
+    """Name, size and time of a file, or of all files in a folder."""
+    inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in inside]
 
 
 def placed(records: Records) -> Iterator[Record]:

@@ -33,13 +33,10 @@ from .data.stream import Found, stream
 from .data.write import Output, check_output
 from .errors import DataError, RecipeError, RunFailedError, nearest, problem
 from .kinds import Problem
-from .passage import Passage, key_of
+from .passage import STAGE_PATHS, Passage, key_of
 from .stages._work import EXAMPLES, PLACE, REASONS, bare, whole_digest
 
 CARD_FORMAT = 1
-STAGE_PATHS = (  # options of stages that name files, or folders of models
-    "path", "against", "target", "table", "lexicon", "audit", "examples", "scaler", "model", "onward", "round_trip",
-)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -121,12 +118,6 @@ def found_at(text: str, folder: Path) -> str:
 def files_behind(path: str) -> list[Path]:
     """What an input depends on: the folder itself where it is one, so that a file that is added counts."""
     return [Path(path)] if Path(path).is_dir() else [file.path for file in expand(path)[0]]
-
-
-def files_of_options(stages: Sequence[Stage]) -> list[Path]:
-    """Files and folders that options of stages name."""
-    named = [getattr(stage, key, None) for stage in stages for key in STAGE_PATHS]
-    return [Path(name).expanduser() for name in named if isinstance(name, str) and Path(name).expanduser().exists()]
 
 
 def run(pipeline: Pipeline, cache: Path | None = None) -> dict[str, Any]:
@@ -214,11 +205,8 @@ def dropped_of(output: Path) -> Path:
 
 
 def _states(pipeline: Pipeline) -> list[Any]:
-    """What tells whether the inputs and the files of options are as they were: options, names, sizes, times."""
+    """What tells whether the inputs are as they were: options, names, sizes, times."""
     found: list[Any] = []
-    for path in files_of_options(pipeline.stages):
-        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        found += [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in inside]
     for given in pipeline.input:
         for file in expand(given.path)[0]:
             status = file.path.stat()

@@ -16,7 +16,7 @@ from typing import Any
 from . import kinds, require
 from .errors import RecipeError, nearest, problem
 from .kinds import Problem
-from .pipeline import STAGE_PATHS
+from .passage import STAGE_PATHS
 from .run import check_name
 
 

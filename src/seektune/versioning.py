@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import passage, recipe_yaml
 from . import pipeline as pipelines
-from . import recipe_yaml
 from .errors import InputError, RunFailedError, problem
 
 COMMAND = "seektune data run"
@@ -105,7 +105,7 @@ def _stage(path: Path, read: pipelines.Pipeline, root: Path, coming: set[Path]) 
     """`coming`: outputs of pipelines, which need not be there yet to be an input."""
     file = _inside(path, root)
     inputs = [_inside(found, root) for given in read.input for found in _behind(given.path, path.parent, coming)]
-    others = [_inside(found, root) for found in pipelines.files_of_options(read.stages)]
+    others = [_inside(found, root) for found in passage.files_of_options(read.stages)]
     output = Path(read.output)
     card = pipelines.card_of(output)
     made = [output, pipelines.dropped_of(output), card, card.with_suffix(".md")]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seektune import runtime
+from seektune.stages._evaluation import strings
 
 COUNT = 100_000
 PLANTED = 10  # one record of so many is a copy with changes
@@ -52,18 +53,10 @@ def sentences(folder: Path, language: str) -> list[str]:
             if path.suffix in (".jsonl", ".txt", ".csv"):
                 text = path.read_text(encoding="utf-8")
                 if path.suffix == ".jsonl":
-                    text = "\n".join(value for line in text.split("\n") if line for value in _strings(json.loads(line)))
+                    text = "\n".join(value for line in text.split("\n") if line for value in strings(json.loads(line)))
                 parts = re.split(r"(?<=[.!?。！？])\s*|\n", text)
                 found.update(dict.fromkeys(part.strip() for part in parts if 20 <= len(part.strip()) <= 300))
     return list(found)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
 
 
 def made(folder: Path, count: int, seed: int = 17) -> Iterator[Row]:

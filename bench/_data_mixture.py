@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _rows import row
 
 from seektune import recipe, recipe_yaml
 from seektune.contracts import Document
@@ -60,21 +61,6 @@ SETS: dict[str, tuple[str, str, str]] = {
 
 def figures(folder: Path) -> list[Figure]:
     return [*mixed(folder), *augmented(folder), *tuned(folder), *attacked(folder)]
-
-
-def row(
-    stage: str, figure: str, value: Any, data: str, began: float, asked: str = "", reached: bool | None = None
-) -> Figure:
-    seconds = round(time.perf_counter() - began, 1)
-    return {
-        "stage": stage,
-        "figure": figure,
-        "value": value,
-        "asked": asked,
-        "reached": reached,
-        "data": data,
-        "seconds": seconds,
-    }
 
 
 # ---- the mixture ----

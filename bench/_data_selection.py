@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _rows import row
 
 from seektune.contracts import Record
 from seektune.data.options import Input
@@ -77,7 +78,7 @@ def _select(folder: Path) -> Iterator[dict[str, Any]]:
             kept = _selected(ours[:EXAMPLES], mixed, options)
             found = sum("_ours" in record for record in kept)
             precision, recall = found / len(kept) if kept else 0.0, found / (len(ours) - EXAMPLES)
-            yield _row("select", f"precision, recall by {name}", [round(precision, 3), round(recall, 3)],
+            yield row("select", f"precision, recall by {name}", [round(precision, 3), round(recall, 3)],
                        f"{domain.split('/')[0]} in {general.split('/')[0]}", began)  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def _stratify(folder: Path) -> Iterator[dict[str, Any]]:
             out = list(stage(records))
             facts = work_of(stage).facts
             error = facts["largest_error"]["relative"]
-            yield _row("stratify", f"largest relative error of a share by {by}, {shares}, {len(out):,} of {len(records):,}",
+            yield row("stratify", f"largest relative error of a share by {by}, {shares}, {len(out):,} of {len(records):,}",
                        error, path.split("/")[0], began, "<= 0.05", error <= 0.05)  # fmt: skip
 
 
@@ -112,7 +113,7 @@ def _labels(folder: Path) -> Iterator[dict[str, Any]]:
             right = float(np.mean([a == b for a, b in zip(true, given, strict=True)]))
             told = estimated([record | {"label": label} for record, label in zip(records, given, strict=True)], Work())
             value = {"true": round(right, 4), "estimated": told["accuracy"], "classifier": told["classifier"]}
-            yield _row("gate", f"label accuracy, {share:.0%} flipped", value, path.split("/")[0], began)
+            yield row("gate", f"label accuracy, {share:.0%} flipped", value, path.split("/")[0], began)
 
 
 def _flipped(labels: list[str], share: float) -> list[str]:
@@ -130,22 +131,7 @@ def _lengths(folder: Path) -> Iterator[dict[str, Any]]:
         texts = [text_of(record) for record in _records(folder / path)]
         value = {"words": round(dispersion([len(words(t)) for t in texts]), 1),
                  "characters": round(dispersion([len(t) for t in texts]), 1)}  # fmt: skip
-        yield _row("gate", "variance of lengths / their mean", value, path.split("/")[0], began)
-
-
-def _row(
-    stage: str, figure: str, value: Any, data: str, began: float, asked: Any = None, reached: bool | None = None
-) -> dict[str, Any]:
-    seconds = round(time.perf_counter() - began, 2)
-    return {
-        "stage": stage,
-        "figure": figure,
-        "value": value,
-        "asked": asked,
-        "reached": reached,
-        "data": data,
-        "seconds": seconds,
-    }
+        yield row("gate", "variance of lengths / their mean", value, path.split("/")[0], began)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sacrebleu
+from _rows import row
 
 from seektune.commands._data.vocabulary import described, parted
 from seektune.engine.opening import folder_of, open_engine
@@ -159,21 +160,6 @@ def short(rows: Rows) -> Rows:
 
 def read(path: Path) -> Rows:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def row(
-    stage: str, figure: str, value: float, data: str, began: float, asked: Any = None, reached: bool | None = None
-) -> dict[str, Any]:
-    seconds = round(time.perf_counter() - began, 1)
-    return {
-        "stage": stage,
-        "figure": figure,
-        "value": value,
-        "asked": asked,
-        "reached": reached,
-        "data": data,
-        "seconds": seconds,
-    }
 
 
 def main() -> int:

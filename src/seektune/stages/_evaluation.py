@@ -88,14 +88,15 @@ def _all_texts(row: Record) -> Texts:
     """The fields that hold texts by their names, and what else is long; all texts where there is no such field."""
     known = read(row)
     others = [
-        text for key, value in row.items() for text in _strings(value) if text not in known and key not in CONVERSATIONS
+        text for key, value in row.items() for text in strings(value) if text not in known and key not in CONVERSATIONS
     ]
     return known + [text for text in others if len(text) >= LONG or not known]
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings(value: Any) -> Iterator[str]:
+    """All texts in a value, however deep."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from _strings(inner)
+            yield from strings(inner)

@@ -25,14 +25,14 @@ def texts(record: Record, column: str | None = None) -> Iterator[tuple[Path, str
             yield (key,), value
         elif isinstance(value, list):
             for i, inner in enumerate(value):
-                if isinstance(inner, str):
-                    yield (key, i), inner
-                elif isinstance(inner, dict):
-                    yield from _of_message(key, i, inner)
+                yield from _of_entry(key, i, inner)
 
 
-def _of_message(key: str, i: int, message: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    for name in ("content", "value"):
+def _of_entry(key: str, i: int, message: Any) -> Iterator[tuple[Path, str]]:
+    """Of a text in a list, or of a turn."""
+    if isinstance(message, str):
+        yield (key, i), message
+    for name in ("content", "value") if isinstance(message, dict) else ():
         if isinstance(message.get(name), str):
             yield (key, i, name), message[name]
 

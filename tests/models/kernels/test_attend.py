@@ -76,20 +76,64 @@ def test_dropout_leaves_out_a_share_of_the_weights_and_its_gradients_are_those_o
     assert torch.equal(attend.attend_documents(q, k, v, (length,), 0.3, causal, 0.25)[:, 0], found)
 
 
-def test_every_query_stands_in_one_piece_and_sees_all_its_keys() -> None:
-    lengths = (5, 5, 5, 200, 301)
-    queries = set()
-    for piece in attend.pieces(lengths, 8, causal=True):
-        for document in range(piece.count):
-            start = piece.start + document * piece.length
-            queries |= {(start + i, start) for i in range(piece.first, piece.last)}
-            assert piece.keys == piece.last
-    assert len(queries) == sum(lengths)
+@pytest.mark.parametrize("causal", [True, False])
+def test_every_query_of_every_head_stands_in_one_block_and_sees_all_its_keys(causal: bool) -> None:
+    lengths, how = (5, 5, 6, 200, 3001), attend.How(0.3, causal, 0.0, heads=8, shared=4, dim=16)
+    found: list[tuple[int, int]] = []
+    for group in attend.groups(lengths, how):
+        numbers = torch.arange(sum(lengths)) if group.spread is None else group.spread
+        rows = numbers[group.rows] if group.spread is None else numbers
+        for document, length in zip(rows.view(group.count, -1), group.lengths, strict=True):
+            for first, last, seen in group.blocks(how):
+                assert seen == (last if causal else group.length)
+                queries = document[first : min(last, length)].tolist()
+                found += [(query, head) for query in queries for head in range(8)[group.heads]]
+    assert sorted(found) == [(query, head) for query in range(sum(lengths)) for head in range(8)]
 
 
-def test_nothing_is_kept_but_queries_keys_and_values() -> None:
+def test_documents_of_like_length_share_their_products() -> None:
+    how = attend.How(0.3, True, 0.0, heads=4, shared=1, dim=16)
+    assert [group.lengths for group in attend.groups((20, 21, 30, 90, 91, 400), how)] == [
+        (20, 21, 30), (90, 91), (400,)
+    ]  # fmt: skip
+    whole = attend.How(0.3, False, 0.0, heads=4, shared=1, dim=16)  # filled up, each would see what is no token
+    assert [group.lengths for group in attend.groups((20, 20, 21), whole)] == [(20, 20), (21,)]
+
+
+def test_what_is_kept_grows_with_the_length_and_not_with_its_square() -> None:
     qkv = made((60, 60), 4, 4, 8, 8)
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         attend.attend_documents(*qkv, (60, 60), 0.3)
-    assert sorted(kept) == [x.numel() for x in qkv]
+    each = qkv[0].numel()
+    assert sorted(kept) == [
+        each // 8,
+        each,
+        each,
+        each,
+        each,
+    ]  # and a number a row, queries, keys, values, what came out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_long_documents_go_back_through_torch_where_that_is_faster(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = (30, 80, 80)
+    qkv = [x.detach().to(dtype).requires_grad_() for x in made(lengths, 4, 2, 16, 16)]
+    grad = torch.randn(sum(lengths), 4, 16).to(dtype)
+    ours = torch.autograd.grad(attend.attend_documents(*qkv, lengths, 0.3), qkv, grad)
+    monkeypatch.setattr(attend, "LONG", 80)
+    monkeypatch.setattr(attend, "_has_tiles", lambda x: True)
+    theirs = torch.autograd.grad(attend.attend_documents(*qkv, lengths, 0.3), qkv, grad)
+    for one, other in zip(ours, theirs, strict=True):
+        assert float((one - other).norm() / one.norm()) < (1e-5 if dtype == torch.float32 else 1e-2)
+
+
+def test_without_the_fused_kernel_the_products_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = (3, 17, 17, 140)
+    qkv = made(lengths, 4, 2, 6, 5)
+    fused = attend.attend_documents(*qkv, lengths, 0.3)
+    monkeypatch.setattr(attend, "AHEAD", None)
+    torch.testing.assert_close(attend.attend_documents(*qkv, lengths, 0.3), fused)
+    compare(lengths, 4, 2, causal=True)

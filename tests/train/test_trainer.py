@@ -2,12 +2,14 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
 from harness import documents, trainer, weights
 
+from seektune import runtime
 from seektune.contracts import Batch, Document
 from seektune.errors import RunFailedError, StoppedError
 from seektune.models import forward
@@ -246,3 +248,16 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     (path / "trainable.safetensors").write_bytes(data)
     with pytest.raises(InputError, match="the file is damaged"):
         trainer(tmp_path).resume(path)
+
+
+def test_unused_memory_is_given_back_only_when_the_process_has_grown(tmp_path, monkeypatch):
+    made = trainer(tmp_path)
+    held, released, clock = [0], [], [100.0]
+    monkeypatch.setattr(runtime, "rss", lambda: held[0])
+    monkeypatch.setattr(runtime, "release_memory", lambda: released.append(held[0]))
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    # needed by the first micro-batch; the same; grown; needed after that; no more than the first; grown, but it is too early; late enough
+    for held[0], seconds in ((1000, 3), (1040, 3), (1100, 3), (900, 1), (1040, 0.5), (1100, 0.1), (1110, 3)):
+        clock[0] += seconds
+        made._release()
+    assert released == [1100, 1110]

@@ -1,9 +1,9 @@
 """The figures of the data stages on real records, as one table.
 
-    python bench/data.py ../shared/data [--topic duplicates ...] [--json docs/figures/data.json]
+    python bench/data.py ../shared/data [--slow] [--topic duplicates ...] [--json docs/figures/data.json]
 
 Each topic is a file bench/_data_<topic>.py with `figures(folder)`, run as a process of its own; with `--json` the rows of
-topics that are not run again stay as they were.
+topics that are not run again stay as they were. `--slow` is for the models that noise and translation tune, an hour more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+SLOW = {"noise": ["--tiny"], "translation": ["--seeds", "17", "18", "19"]}
 sys.path.insert(0, str(HERE))
 
 from tables import data_rows  # noqa: E402
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="the folder of real data sets")
     parser.add_argument("--topic", action="append", choices=topics(), help="may be repeated (default: all)")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
+    parser.add_argument("--slow", action="store_true", help="tune the models of noise and translation as well")
     options = parser.parse_args()
     if not options.folder.is_dir():
         print(f"error: {options.folder}: no such folder; expected the real data sets", file=sys.stderr)
@@ -40,13 +42,13 @@ def main() -> int:
     held.setdefault("topics", {})
     failed = []
     for topic in options.topic or topics():
-        rows = measured(topic, options.folder)
+        rows = measured(topic, options.folder, SLOW.get(topic, []) if options.slow else [])
         if rows is None:
             failed.append(topic)
             continue
         held["topics"][topic] = {"date": time.strftime("%Y-%m-%d"), "rows": rows}
         if options.json:
-            held |= {"command": "python bench/data.py ../shared/data", "machine": machine()}
+            held |= {"command": "python bench/data.py ../shared/data" + " --slow" * options.slow, "machine": machine()}
             options.json.write_text(json.dumps(held, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(data_rows(held["topics"]))
     for topic in failed:
@@ -56,9 +58,9 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measured(topic: str, folder: Path) -> list[dict[str, Any]] | None:
+def measured(topic: str, folder: Path, more: list[str]) -> list[dict[str, Any]] | None:
     """The rows of one topic; None where its script failed."""
-    command = [sys.executable, str(HERE / f"_data_{topic}.py"), str(folder)]
+    command = [sys.executable, str(HERE / f"_data_{topic}.py"), str(folder), *more]
     print(f"{topic} …", file=sys.stderr, flush=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -242,6 +242,29 @@ if runtime.reset_peak_rss():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_run_from_python_bounds_the_spinning_where_torch_is_not_loaded_yet(tmp_path, loaded):
+    """The data are missing, so the run ends where it would begin."""
+    script = f"""
+import os, sys
+{"import torch" if loaded else ""}
+from seektune.data.options import Data, Input
+from seektune.errors import RecipeError
+from seektune.models.load import Model
+from seektune.objectives.sft import SFT
+from seektune.recipe import Recipe
+from seektune.tuners.lora import LoRA
+try:
+    Recipe(model=Model("base:tiny"), data=Data([Input("none.jsonl")]), tuner=LoRA(rank=8), objective=SFT()).run()
+except RecipeError:
+    print(sorted(set(os.environ) & {{"GOMP_SPINCOUNT", "OMP_NUM_THREADS", "LRU_CACHE_CAPACITY"}}))
+"""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP", "LRU", "ONEDNN"))}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=bare, capture_output=True, text=True)
+    expected = [] if loaded else ["GOMP_SPINCOUNT", "LRU_CACHE_CAPACITY", "OMP_NUM_THREADS"]
+    assert done.stdout.strip() == str(expected), done.stderr
+
+
 def test_facts_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)

@@ -9,13 +9,15 @@ the current folder, and are absolute afterwards, so that the recipe in a run fol
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import kinds, recipe_checks, recipe_yaml
+from . import kinds, recipe_checks, recipe_yaml, runtime
 from .contracts import Measure, Objective, Observer, Optimizer, Probe, Schedule, Source, Tuner, at_least, option
 from .data.options import Data
 from .errors import RecipeError, nearest, problem
@@ -83,6 +85,8 @@ class Recipe:
 
     def run(self) -> Run:
         """Train, evaluate and report; the run's folder holds all that came of it."""
+        if "torch" not in sys.modules:  # whoever has loaded it has chosen: OpenMP's threads spin as they did
+            runtime.set_libraries(os.environ)
         from . import assembly
 
         named = self if self.name else dataclasses.replace(self, name=next_name(assembly.RUNS, "run"))

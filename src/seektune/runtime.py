@@ -70,11 +70,7 @@ def prepare(
     began: a verb that computes starts once more with them, in the same process id. What the user has set stands.
     """
     verb = next((word for word in argv if not word.startswith("-")), "")
-    environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    if verb in COMPUTING_VERBS and "GOMP_SPINCOUNT" not in environ:
-        environ["GOMP_SPINCOUNT"] = spin_count()
-    for name, value in LIBRARIES.items():
-        environ.setdefault(name, value)
+    set_libraries(environ, computes=verb in COMPUTING_VERBS)
     wanted = {name: value for name, value in ALLOCATOR.items() if name not in environ}
     called_from_python = list(argv) != sys.argv[1:]  # whoever calls us as a library keeps the process
     if verb not in COMPUTING_VERBS or STARTED in environ or not wanted or called_from_python or not has_glibc():
@@ -84,6 +80,15 @@ def prepare(
     sys.stdout.flush()
     sys.stderr.flush()
     execute(sys.executable, [sys.executable, *sys.orig_argv[1:]], environ)
+
+
+def set_libraries(environ: MutableMapping[str, str], computes: bool = True) -> None:
+    """The part of `prepare` that is enough before torch is loaded; what is set stands."""
+    environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if computes and "GOMP_SPINCOUNT" not in environ:
+        environ["GOMP_SPINCOUNT"] = spin_count()
+    for name, value in LIBRARIES.items():
+        environ.setdefault(name, value)
 
 
 def spin_count(root: Path = Path("/"), looks: int = 10) -> str:

@@ -173,7 +173,7 @@ class Documents(torch.autograd.Function):
         how, masks = ctx.how, iter(kept)
         found = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
         cut = list(groups(ctx.lengths, how))
-        scratch = sums.new_empty(2, max(_scores(group, how) for group in cut))
+        scratch = sums.new_empty(2, max((_scores(group, how) for group in cut), default=0))
         for group in cut:
             parts = [group.part(x, how) for x in (q, k, v, out, sums, grads[0], *found)]
             if group.length >= LONG and q.shape == out.shape and not how.dropout and _has_tiles(q):

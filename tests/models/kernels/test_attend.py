@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seektune.models.kernels import attend
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Groups are kept; constants are changed here."""
+    attend.groups.cache_clear()
+    yield
+    attend.groups.cache_clear()
 
 
 def made(lengths: tuple[int, ...], heads: int, groups: int, dim: int, values: int) -> list[torch.Tensor]:
@@ -27,6 +37,8 @@ def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: tuple[int,
 
 
 def compare(lengths: tuple[int, ...], heads: int, groups: int, causal: bool, dim: int = 6, values: int = 5) -> None:
+    if attend.SCORES == 64:
+        attend.groups.cache_clear()  # made with other constants
     qkv = made(lengths, heads, groups, dim, values)
     ours, theirs = attend.attend_documents(*qkv, lengths, 0.3, causal), plain(*qkv, lengths, causal)
     torch.testing.assert_close(ours, theirs)
@@ -81,8 +93,7 @@ def test_every_query_of_every_head_stands_in_one_block_and_sees_all_its_keys(cau
     lengths, how = (5, 5, 6, 200, 3001), attend.How(0.3, causal, 0.0, heads=8, shared=4, dim=16)
     found: list[tuple[int, int]] = []
     for group in attend.groups(lengths, how):
-        numbers = torch.arange(sum(lengths)) if group.spread is None else group.spread
-        rows = numbers[group.rows] if group.spread is None else numbers
+        rows = torch.arange(sum(lengths))[group.rows] if group.spread is None else torch.from_numpy(group.spread)
         for document, length in zip(rows.view(group.count, -1), group.lengths, strict=True):
             for first, last, seen in group.blocks(how):
                 assert seen == (last if causal else group.length)
@@ -136,4 +147,14 @@ def test_without_the_fused_kernel_the_products_give_the_same(monkeypatch: pytest
     fused = attend.attend_documents(*qkv, lengths, 0.3)
     monkeypatch.setattr(attend, "AHEAD", None)
     torch.testing.assert_close(attend.attend_documents(*qkv, lengths, 0.3), fused)
+    compare(lengths, 4, 2, causal=True)
+
+
+def test_groups_that_were_made_while_only_shapes_were_computed_still_serve() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    lengths = (20, 21, 23)
+    with FakeTensorMode():
+        shape = attend.attend_documents(*(torch.randn(4, 64, 8) for _ in range(3)), lengths, 0.3).shape
+    assert tuple(shape) == (64, 4, 8)
     compare(lengths, 4, 2, causal=True)

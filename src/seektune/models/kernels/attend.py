@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from .arithmetic import arithmetic
@@ -77,23 +78,30 @@ class Group:
     def length(self) -> int:
         return self.lengths[-1]
 
-    @functools.cached_property
+    @property
     def rows(self) -> slice:
         return slice(self.start, self.start + sum(self.lengths))
 
+    # In numpy, as groups are kept: a tensor made while only shapes are computed (models/blueprint.py) would be none.
+
     @functools.cached_property
-    def spread(self) -> torch.Tensor | None:
+    def spread(self) -> np.ndarray | None:
         """(documents × length,) of which row; None where nothing is filled up."""
         if self.lengths[0] == self.length:
             return None
-        ends = torch.tensor(self.lengths).cumsum(0)
-        starts = ends - torch.tensor(self.lengths)
-        return (self.start + torch.minimum(starts[:, None] + torch.arange(self.length), ends[:, None] - 1)).flatten()
+        ends = np.cumsum(self.lengths)[:, None]
+        starts = ends - np.array(self.lengths)[:, None]
+        return (self.start + np.minimum(starts + np.arange(self.length), ends - 1)).ravel()
 
     @functools.cached_property
-    def real(self) -> torch.Tensor:
-        """(documents, length), whether a token is one."""
-        return torch.arange(self.length) < torch.tensor(self.lengths)[:, None]
+    def unreal(self) -> np.ndarray:
+        """(documents, length), where it was filled up."""
+        return np.arange(self.length) >= np.array(self.lengths)[:, None]
+
+    @functools.cached_property
+    def compact(self) -> np.ndarray:
+        """The way back from `spread`."""
+        return np.flatnonzero(~self.unreal)
 
     def blocks(self, how: How) -> list[tuple[int, int, int]]:
         """(first query, end of the queries, end of the keys that they see), the same in each document."""
@@ -105,18 +113,20 @@ class Group:
 
     def part(self, x: torch.Tensor, how: How) -> torch.Tensor:
         """x (time, heads, dim) -> (documents, length, kv heads, heads of queries to each, dim); a view where nothing is filled up."""
-        rows = x[self.rows] if self.spread is None else x.index_select(0, self.spread)
+        rows = x[self.rows] if self.spread is None else x.index_select(0, torch.from_numpy(self.spread))
         return rows.unflatten(0, (self.count, self.length)).unflatten(2, (how.heads, -1))[:, :, self.heads]
 
     def put(self, part: torch.Tensor, into: torch.Tensor, how: How) -> None:
         """The reverse of `part`, of a copy that was filled up; of a view there is nothing to do."""
         if self.spread is not None:
-            into[self.rows].unflatten(1, (how.heads, -1))[:, self.heads] = part[self.real]
+            some = part.flatten(0, 1).index_select(0, torch.from_numpy(self.compact))
+            into[self.rows].unflatten(1, (how.heads, -1))[:, self.heads] = some
 
 
-def groups(lengths: Sequence[int], how: How) -> Iterator[Group]:
+@functools.lru_cache(maxsize=8)  # the layers of a model ask one after another, forward and back
+def groups(lengths: tuple[int, ...], how: How) -> tuple[Group, ...]:
     """Cuts a row: as many documents of like length as have `SCORES`, or the heads of one document in parts."""
-    start = at = 0
+    found, start, at = list[Group](), 0, 0
     while at < len(lengths):
         least = lengths[at]
         small = how.causal and least * least * how.heads * how.shared * how.dim <= SMALL
@@ -128,8 +138,9 @@ def groups(lengths: Sequence[int], how: How) -> Iterator[Group]:
         some = tuple(lengths[at:end])
         part = max(1, SCORES // (len(some) * _scores_of_head(some[-1], how)))
         for first in range(0, how.heads, part):
-            yield Group(start, some, slice(first, min(first + part, how.heads)))
+            found.append(Group(start, some, slice(first, min(first + part, how.heads))))
         start, at = start + sum(some), end
+    return tuple(found)
 
 
 def _scores_of_head(length: int, how: How) -> int:
@@ -172,7 +183,7 @@ class Documents(torch.autograd.Function):
         q, k, v, out, sums, *kept = ctx.saved_tensors
         how, masks = ctx.how, iter(kept)
         found = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
-        cut = list(groups(ctx.lengths, how))
+        cut = groups(ctx.lengths, how)
         scratch = sums.new_empty(2, max((_scores(group, how) for group in cut), default=0))
         for group in cut:
             parts = [group.part(x, how) for x in (q, k, v, out, sums, grads[0], *found)]
@@ -255,7 +266,7 @@ def _back(
         taken = -torch.linalg.vecdot(outer[..., :-1], _rows(out[:, first:last], 0)).unsqueeze(-1)
         outer[..., -1:] = 0 if how.dropout else taken
         if group.spread is not None:
-            unreal = ~group.real[:, None, first:last, None, None]
+            unreal = torch.from_numpy(group.unreal)[:, None, first:last, None, None]
             outer.unflatten(0, (group.count, -1)).unflatten(2, (last - first, -1)).masked_fill_(unreal, 0)
         shape = (queries.shape[0], queries.shape[1], seen)
         weights, slopes = (flat[: queries.shape[0] * queries.shape[1] * seen].view(shape) for flat in scratch)

@@ -145,7 +145,9 @@ def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     phases = trainer.phases = Phases()
     trainer.objective = WatchedObjective(trainer.objective, phases)
     one = trainer.total_steps  # a warm-up and the pass; the second pass begins with the batch of the warm-up again
-    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True)
+    profiler = torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True, acc_events=True
+    )
     seen: dict[str, list[float]] = {}
 
     def first_pass_over() -> None:

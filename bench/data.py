@@ -3,7 +3,8 @@
     python bench/data.py ../shared/data [--slow] [--topic duplicates ...] [--json docs/figures/data.json]
 
 Each topic is a file bench/_data_<topic>.py with `figures(folder)`, run as a process of its own; with `--json` the rows of
-topics that are not run again stay as they were. `--slow` is for the models that noise and translation tune, an hour more.
+topics that are not run again stay as they were. `--slow` adds the models that noise and translation tune, and
+a million records to deduplicate: an hour more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SLOW = {"noise": ["--tiny"], "translation": ["--seeds", "17", "18", "19"]}
+SLOW = {
+    "duplicates": ["near", "contamination", "languages", "versions", "million"],
+    "noise": ["--tiny"],
+    "translation": ["--seeds", "17", "18", "19"],
+}
 sys.path.insert(0, str(HERE))
 
 from tables import data_rows  # noqa: E402
@@ -33,7 +38,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="the folder of real data sets")
     parser.add_argument("--topic", action="append", choices=topics(), help="may be repeated (default: all)")
     parser.add_argument("--json", type=Path, help="write the rows to this file, too")
-    parser.add_argument("--slow", action="store_true", help="tune the models of noise and translation as well")
+    parser.add_argument(
+        "--slow", action="store_true", help="the models of noise and translation, and a million records, too"
+    )
     options = parser.parse_args()
     if not options.folder.is_dir():
         print(f"error: {options.folder}: no such folder; expected the real data sets", file=sys.stderr)

@@ -34,7 +34,7 @@ from .errors import (
 )
 from .evaluate import evaluator, stored
 from .models import fuse, heads, isolation, load, quantise, streaming
-from .models.kernels import int8
+from .models.kernels import int8, native
 from .optimizers._groups import parameter_groups
 from .report import write_report
 from .run import Run, check_free
@@ -400,7 +400,8 @@ def mixed(ready: Assembled, batches: int) -> dict[str, Any]:
 
 
 def _environment(ready: Assembled) -> dict[str, Any]:
-    return runtime.environment({"recipe": ready.recipe.seed}, str(ready.device), torch.get_num_threads())
+    pieces = native.told() if ready.device.type == "cpu" else None
+    return runtime.environment({"recipe": ready.recipe.seed}, str(ready.device), torch.get_num_threads(), pieces)
 
 
 def _check_same_data(ready: Assembled, held: Run) -> None:

@@ -151,6 +151,7 @@ def languages(text: str) -> dict[str, float]:
 def model_facts(ready: Any) -> dict[str, Any]:
     """Sizes, what is adapted and what not (and why), whether documents share rows."""
     from .models import forward, streaming, streaming_cost
+    from .models.kernels import native
 
     trained, total = ready.plan.trainable_parameters, ready.plan.parameters
     facts: dict[str, Any] = {"parameters": total, "trained": trained, "trained_share": trained / max(total, 1)}
@@ -170,6 +171,8 @@ def model_facts(ready: Any) -> dict[str, Any]:
     if (saving := getattr(ready, "saving", None)) is not None:
         facts["memory_saved"] = str(saving)
     facts["prefix_cache"] = ready.prefix.reason
+    if next(ready.model.parameters()).device.type == "cpu":
+        facts["memory_bound_pieces"] = native.told()
     return facts
 
 

@@ -337,9 +337,12 @@ def rss() -> int:
 
 
 def environment(
-    seeds: Mapping[str, int] | None = None, device: str = "cpu", threads: int | None = None
+    seeds: Mapping[str, int] | None = None, device: str = "cpu", threads: int | None = None, pieces: str | None = None
 ) -> dict[str, Any]:
-    """What a number may depend on besides recipe and data. `threads`: of torch, None where it is not loaded."""
+    """What a number may depend on besides recipe and data. `threads`: of torch, None where it is not loaded.
+
+    `pieces`: how those are computed that are compiled where they can be (models/kernels/native.py).
+    """
     return {
         "seektune": __version__,
         "python": platform.python_version(),
@@ -349,6 +352,7 @@ def environment(
         "cpu_features": cpu_features(),
         "cores": usable_cores(),
         "threads": threads,
+        "pieces": pieces,
         "memory_bytes": memory_bytes(),
         "device": device,
         "device_name": _device_name(device),
@@ -367,7 +371,7 @@ def environment(
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What has changed between two environments that may change the bits of a result, one line each."""
     lines = []
-    for name in ("seektune", "python", "cpu", "cpu_features", "threads", "device", "device_name", "packages"):
+    for name in ("seektune", "python", "cpu", "cpu_features", "threads", "pieces", "device", "device_name", "packages"):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += [

@@ -293,7 +293,10 @@ def logits_of(model: Any, precision: Any) -> Logits:
     with precision.autocast():
         plain = isinstance(head, nn.Linear) if head.weight.is_meta else heads.tail_of(model) is not None
     if plain:
-        return Logits(cross_entropy.live_bytes(vocabulary, 1), cross_entropy.rows_of_chunk(vocabulary))
+        softcap = getattr(heads.base_of(model).config.get_text_config(), "final_logit_softcapping", None)
+        in_place = cross_entropy.is_in_place(precision.device, precision.dtype, softcap)
+        rows, each = cross_entropy.chunk_of(vocabulary, precision.dtype, in_place)
+        return Logits(each, rows)
     return Logits(4 * LOGITS_LIVE * vocabulary)
 
 

@@ -26,8 +26,12 @@ class Precision:
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device) if self.name == "float16" else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.name]
+
     def autocast(self) -> torch.autocast:
-        dtype = DTYPES[self.name]
+        dtype = self.dtype
         return torch.autocast(
             self.device, dtype=dtype if dtype != torch.float32 else torch.bfloat16, enabled=dtype != torch.float32
         )

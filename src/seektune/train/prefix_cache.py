@@ -23,6 +23,7 @@ from ..data import pack
 from ..errors import RecipeError, problem
 from ..models import boundary, cost, heads, layers
 from ..models.boundary import Boundary, Proof, Unsuitable
+from ..models.kernels import native
 from . import prefix_store
 from .precision import Precision
 from .prefix_store import Store
@@ -277,7 +278,7 @@ def key_facts(model: Any, layer: int, precision: Precision, rows: str) -> dict[s
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": [runtime.cpu_name(), runtime.cpu_features(), torch.get_num_threads()],
+        "cpu": [runtime.cpu_name(), runtime.cpu_features(), torch.get_num_threads(), native.told()],
     }  # fmt: skip
 
 

@@ -8,10 +8,12 @@ import torch.nn.functional as F
 
 from seektune.models.kernels import cross_entropy as kernel
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "LOGITS_BYTES", 4 * 50 * 7)  # 7 tokens of a vocabulary of 50
+    monkeypatch.setattr(kernel, "LOGITS_BYTES", 4 * 50 * 7)  # 7 tokens of a vocabulary of 50, in float32
 
 
 def case(dtype: torch.dtype = torch.float64, bias: bool = True) -> tuple[torch.Tensor, ...]:
@@ -81,14 +83,20 @@ def test_a_frozen_head_gets_no_gradient_and_keeps_no_matrix_of_its_size() -> Non
     )
 
 
-def test_logits_never_exceed_the_set_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_never_exceed_the_set_size(both_ways: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    real = torch.softmax
-    monkeypatch.setattr(torch, "softmax", lambda x, *a, **k: sizes.append(x.shape) or real(x, *a, **k))
+    real = F.linear
+    monkeypatch.setattr(F, "linear", lambda x, *a: sizes.append(len(x)) or real(x, *a))
     hidden, weight, bias, targets, likely = case(torch.float32)
     kernel.cross_entropy(hidden, weight, bias, targets, likely)
-    assert [tuple(size) for size in sizes] == [(7, 50), (7, 50), (7, 50), (2, 50)]
-    assert kernel.live_bytes(50, 23) == 4 * 50 * 7 * kernel.LIVE
+    assert sizes == [7, 7, 7, 2]
+    in_place = kernel.is_in_place("cpu", torch.float32, None)
+    assert in_place == (both_ways == "compiled")
+    assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * (1 if in_place else kernel.LIVE))
+    assert not kernel.is_in_place("cpu", torch.float32, softcap=3.0) and not kernel.is_in_place(
+        "cuda", torch.float32, None
+    )
+    assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50)
 
 
 def test_half_precision_stays_within_the_spread_of_two_plain_orders() -> None:

@@ -12,6 +12,8 @@ from seektune.models import quantise
 from seektune.models.kernels import int8
 from seektune.tuners.lora import LoRA
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 def near(found: torch.Tensor, expected: torch.Tensor, bar: float) -> bool:
     return float((found - expected).norm()) < bar * float(expected.norm())
@@ -51,6 +53,15 @@ def test_products_are_near_those_of_the_weight_itself(integer: bool) -> None:
     assert near(matrix.times(rows), rows @ weight.t(), bar)
     assert near(matrix.back(grad), grad @ weight, bar)
     assert not near(matrix.times(rows), rows @ weight.t(), 1e-4)
+
+
+@pytest.mark.parametrize("sums", [1, 700, 1 << 21])
+def test_the_same_bits_however_many_sums_exist_at_once(sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, rows = int8.quantise(torch.randn(100, 64)), torch.randn(37, 64)
+    whole = matrix.times(rows), matrix.back(rows @ torch.randn(64, 100))
+    monkeypatch.setattr(int8, "SUMS", sums)
+    assert torch.equal(matrix.times(rows), whole[0])
+    assert matrix.back(torch.zeros(37, 100)).shape == whole[1].shape
 
 
 def test_the_same_bits_at_every_number_of_tokens() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from .arithmetic import arithmetic
+from .products import has_tiles
 
 QUERIES = 128  # of a document that are computed at once, at most
 SCORES = 1 << 20  # scores that exist at once, about: they and their gradient stay near the processor
@@ -319,5 +320,4 @@ def _exact(x: torch.Tensor) -> torch.dtype:
 
 def _has_tiles(x: torch.Tensor) -> bool:
     """Whether the processor multiplies 16-bit tiles (AMX), and x is of such numbers."""
-    asked = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return BACK is not None and x.dtype == torch.bfloat16 and asked is not None and bool(asked())
+    return BACK is not None and x.dtype == torch.bfloat16 and has_tiles()

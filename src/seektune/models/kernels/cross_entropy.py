@@ -14,23 +14,28 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from . import native
 from .arithmetic import arithmetic
 
 LOGITS_BYTES = (
     128 << 20
-)  # of a chunk in float32: with fewer tokens, laying out a large head for a product takes as long as the product
-LIVE = 2  # copies of a chunk at once, in units of float32: the logits as the head gives them, p, and p as the arithmetic has it
+)  # of a chunk: with fewer tokens, laying out a large head for a product takes as long as the product
+LIVE = 2  # copies of a chunk in float32, where nothing is compiled: the logits as the head gives them, p, and p as the arithmetic has it
 LEAST = 1e-30  # of a probability from which -log p is taken
 
 
-def rows_of_chunk(vocabulary: int) -> int:
-    """Tokens whose logits are there at once."""
-    return max(1, LOGITS_BYTES // (4 * vocabulary))
+def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool) -> tuple[int, int]:
+    """(tokens whose logits are there at once, bytes that those of each take at the most). `dtype` of the arithmetic.
+
+    `in_place`: logits become p and their own gradient where they are (`is_in_place`).
+    """
+    held, live = (dtype.itemsize, 1) if in_place else (4, LIVE)
+    return max(1, LOGITS_BYTES // (held * vocabulary)), held * live * vocabulary
 
 
-def live_bytes(vocabulary: int, tokens: int) -> int:
-    """Bytes that the logits of `tokens` learnt tokens take at the most."""
-    return int(4 * LIVE * vocabulary * min(tokens, rows_of_chunk(vocabulary)))
+def is_in_place(device: str, dtype: torch.dtype, softcap: float | None) -> bool:
+    """Whether a compiled piece takes the logits (kernels/native.py)."""
+    return device == "cpu" and softcap is None and dtype in native.TYPES and native.library(dtype) is not None
 
 
 def cross_entropy(
@@ -69,16 +74,14 @@ class CrossEntropy(torch.autograd.Function):
         ctx.head_grads = _Head(weight, bias if wants_bias else None) if wants_weight or wants_bias else None
 
         def take(rows: slice) -> None:  # a function, so that a chunk is gone before the next one comes
-            probs, losses[rows], slope = _probs(hidden[rows], held, bias, softcap, targets[rows])
-            if hidden_grad is None and ctx.head_grads is None:
-                return
-            error = _error(probs, targets[rows], slope)
+            wanted = hidden_grad is not None or ctx.head_grads is not None
+            error, losses[rows] = _errors(hidden[rows], held, bias, softcap, targets[rows], wanted)
             if hidden_grad is not None:
                 torch.mm(error.to(held.dtype), held, out=hidden_grad[rows])
             if ctx.head_grads is not None:
                 ctx.head_grads.add(error, hidden[rows], likely[rows])
 
-        for rows in _slices(len(hidden), held.shape[0]):
+        for rows in _slices(hidden, held.shape[0], softcap):
             take(rows)
         ctx.softcap, ctx.hidden_grad, ctx.likely = softcap, hidden_grad, likely
         if ctx.head_grads is not None:
@@ -107,14 +110,14 @@ class _Head:
         self.bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None else None
 
     def add(self, error: torch.Tensor, hidden: torch.Tensor, factors: torch.Tensor) -> None:
-        """`error` (n, vocabulary) float32 of tokens whose losses are multiplied by `factors` (n,). `error` is overwritten."""
-        error.mul_(factors[:, None])
+        """`error` (n, vocabulary) of tokens whose losses are multiplied by `factors` (n,)."""
+        scaled = hidden * factors[:, None].to(hidden.dtype)
         if hidden.dtype == torch.float32:
-            self.weight.addmm_(error.t(), hidden)
+            self.weight.addmm_(error.t(), scaled)
         else:
-            self.weight.add_(error.to(hidden.dtype).t() @ hidden)
+            self.weight.add_(error.to(hidden.dtype).t() @ scaled)
         if self.bias is not None:
-            self.bias.add_(error.sum(0))
+            self.bias.add_(factors @ error.float())
 
     def scaled(self, factor: float) -> _Head:
         self.weight.mul_(factor)
@@ -123,20 +126,29 @@ class _Head:
         return self
 
 
-def _slices(count: int, vocabulary: int) -> Iterator[slice]:
+def _slices(hidden: torch.Tensor, vocabulary: int, softcap: float | None) -> Iterator[slice]:
     """Of the tokens of one chunk after the other."""
-    size = rows_of_chunk(vocabulary)
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+    size, _ = chunk_of(vocabulary, hidden.dtype, is_in_place(hidden.device.type, hidden.dtype, softcap))
+    return (slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size))
 
 
-def _probs(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, softcap: float | None, targets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """(p (rows, vocabulary) float32, -log p of the targets (rows,), slope of the soft cap there).
+def _errors(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    softcap: float | None,
+    targets: torch.Tensor,
+    wanted: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(gradient of -log p with respect to what the head gives (rows, vocabulary), -log p of the targets (rows,)).
 
-    Softmax and the logarithm of one number a row: a third of the time of log softmax and its exponential.
+    The gradient, where it is `wanted`: p minus one at the target. In the type of the arithmetic where a compiled piece makes
+    it, else float32: softmax and the logarithm of one number a row, a third of the time of log softmax and its exponential.
     """
-    logits, slope = F.linear(hidden, weight, bias.detach().to(hidden.dtype) if bias is not None else None), None
+    logits = F.linear(hidden, weight, bias.detach().to(hidden.dtype) if bias is not None else None)
+    if softcap is None and native.ready(logits):
+        return logits, native.cross_entropy(logits, targets, wanted)
+    slope = None
     if softcap is not None:
         flat = torch.tanh(logits / softcap)
         logits, slope = flat * softcap, 1 - flat.float().square()
@@ -147,13 +159,8 @@ def _probs(
     if len(lost):
         exact = torch.log_softmax(logits[lost], -1, dtype=torch.float32)
         losses[lost] = -exact.gather(1, targets[lost, None])[:, 0]
-    return probs, losses, slope
-
-
-def _error(probs: torch.Tensor, targets: torch.Tensor, slope: torch.Tensor | None) -> torch.Tensor:
-    """Gradient of -log p with respect to the logits: p minus one at the target. Overwrites `probs`."""
     probs[torch.arange(len(targets), device=targets.device), targets] -= 1
-    return probs if slope is None else probs.mul_(slope)
+    return probs if slope is None else probs.mul_(slope), losses
 
 
 def _common_factor(factors: torch.Tensor, likely: torch.Tensor) -> float | None:
@@ -174,8 +181,6 @@ def _again(ctx: Any, factors: torch.Tensor) -> _Head:
     hidden, weight, bias, targets = ctx.saved_tensors
     found = _Head(weight, bias if ctx.head_grads.bias is not None else None)
     held = weight.detach().to(hidden.dtype)
-    for rows in _slices(len(hidden), held.shape[0]):
-        probs, _, slope = _probs(hidden[rows], held, bias, ctx.softcap, targets[rows])
-        found.add(_error(probs, targets[rows], slope), hidden[rows], factors[rows])
-        del probs, slope
+    for rows in _slices(hidden, held.shape[0], ctx.softcap):
+        found.add(_errors(hidden[rows], held, bias, ctx.softcap, targets[rows], True)[0], hidden[rows], factors[rows])
     return found

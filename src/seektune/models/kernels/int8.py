@@ -7,15 +7,20 @@ for, the matrix is turned into the type of the arithmetic for the moment of the 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...runtime import cpu_features
+from . import native
 from .arithmetic import arithmetic
 
 LARGEST = 127.0
+SUMS = (
+    1 << 21
+)  # sums that exist at once, at most: 8 MiB. Written to memory and read again, they take as long as the product
 TOGETHER = 1 << 17  # numbers that are quantised or scaled at once, so that they stay in the cache in between
 
 
@@ -39,14 +44,14 @@ class Int8:
         if not self.integer:
             return (rows @ self.values.to(rows.dtype).t()).mul_(self.scales.to(rows.dtype))
         small, factors = quantise_rows(rows)
-        return _scaled(torch._int_mm(small, self.values.t()), factors, self.scales, rows.dtype)
+        return _multiplied(small, self.values.t(), factors, self.scales, rows.dtype)
 
     def back(self, grad: torch.Tensor) -> torch.Tensor:
         """grad (tokens, out) -> grad W (tokens, in)."""
         if not self.integer:
             return (grad * self.scales.to(grad.dtype)) @ self.values.to(grad.dtype)
         small, factors = quantise_rows(grad, self.scales)
-        return _scaled(torch._int_mm(small, self.values), factors, None, grad.dtype)
+        return _multiplied(small, self.values, factors, None, grad.dtype)
 
 
 def quantise(weight: torch.Tensor) -> Int8:
@@ -58,6 +63,8 @@ def quantise(weight: torch.Tensor) -> Int8:
 
 def quantise_rows(rows: torch.Tensor, columns: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8 (tokens, width), scale of each token (tokens, 1) float32) of `rows`, or of rows * columns."""
+    if native.ready(rows):
+        return native.quantise(rows, columns)
     small = torch.empty(rows.shape, dtype=torch.int8, device=rows.device)
     scales = torch.empty(len(rows), 1, dtype=torch.float32, device=rows.device)
     for part in _parts(rows):
@@ -68,15 +75,29 @@ def quantise_rows(rows: torch.Tensor, columns: torch.Tensor | None = None) -> tu
     return small, scales
 
 
-def _scaled(
-    whole: torch.Tensor, factors: torch.Tensor, scales: torch.Tensor | None, dtype: torch.dtype
+def _multiplied(
+    small: torch.Tensor, matrix: torch.Tensor, factors: torch.Tensor, scales: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
-    """whole (tokens, out) int32 times a factor per token, and a scale per column."""
-    found = torch.empty(whole.shape, dtype=dtype, device=whole.device)
-    for part in _parts(whole):
-        some = whole[part].float().mul_(factors[part])
-        found[part] = some if scales is None else some.mul_(scales)
-    return found
+    """small (tokens, inner) int8 times matrix (inner, out) int8, times a factor per token, and a scale per column."""
+    y = torch.empty(len(small), matrix.shape[1], dtype=dtype, device=small.device)
+    compiled = native.ready(y)
+    for columns in _columns(y):
+        into, some = y[:, columns], scales[columns] if scales is not None else None
+        sums = torch._int_mm(small, matrix[:, columns])
+        if compiled:
+            native.rescale(sums, factors, some, into)
+        else:
+            for part in _parts(sums):
+                scaled = sums[part].float().mul_(factors[part])
+                into[part] = scaled if some is None else scaled.mul_(some)
+    return y
+
+
+def _columns(y: torch.Tensor) -> list[slice]:
+    """Of equal number, and few enough that their sums stay near the processor."""
+    count = -(-y.numel() // SUMS)
+    ends = [16 * round(y.shape[1] * at / count / 16) for at in range(count)] + [y.shape[1]]
+    return [slice(first, last) for first, last in itertools.pairwise(ends) if last > first]
 
 
 def _parts(rows: torch.Tensor) -> list[slice]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from . import products
 from .arithmetic import arithmetic
 from .int8 import Int8
 
@@ -34,19 +35,27 @@ class LoRALinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, update: Update, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        rows = x.detach().reshape(-1, x.shape[-1]).to(arithmetic(x))
+        rows, count = rows_of(x, arithmetic(x), update)
         y, low = ahead(rows, update)
         ctx.save_for_backward(rows, low)
         ctx.update, ctx.shape, ctx.dtype = update, x.shape, x.dtype
-        return y.view(*x.shape[:-1], -1)
+        return y[:count].view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         rows, low = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1]).to(rows.dtype)
+        grad, count = rows_of(grads[0], rows.dtype, ctx.update)
         grad_a, grad_b, grad_low = back_low(grad, rows, low, ctx.update)
-        x = back(grad, grad_low, ctx.update).view(ctx.shape).to(ctx.dtype) if ctx.needs_input_grad[0] else None
+        wanted = ctx.needs_input_grad[0]
+        x = back(grad, grad_low, ctx.update)[:count].view(ctx.shape).to(ctx.dtype) if wanted else None
         return x, None, grad_a, grad_b
+
+
+def rows_of(x: torch.Tensor, dtype: torch.dtype, *updates: Update) -> tuple[torch.Tensor, int]:
+    """(x (…, width) as rows (at least tokens, width), the number of tokens). For layers of which none is large."""
+    rows = x.detach().reshape(-1, x.shape[-1]).to(dtype)
+    largest = max(update.weight.shape[0] * update.weight.shape[1] for update in updates)
+    return products.filled(rows, largest), len(rows)
 
 
 def ahead(rows: torch.Tensor, update: Update) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +82,7 @@ def back(grad: torch.Tensor, grad_low: torch.Tensor, update: Update, onto: torch
         whole = weight.back(grad) if onto is None else onto.add_(weight.back(grad))
     else:
         weight = weight.detach().to(grad.dtype)
-        whole = grad @ weight if onto is None else onto.addmm_(grad, weight)
+        whole = products.times(grad, weight) if onto is None else products.add_times(onto, grad, weight)
     return whole.addmm_(grad_low, a)
 
 
@@ -82,5 +91,7 @@ def times(rows: torch.Tensor, weight: Matrix, bias: torch.Tensor | None) -> torc
     if isinstance(weight, Int8):
         y = weight.times(rows)
         return y if bias is None else y.add_(bias.detach().to(rows.dtype))
-    bias = bias.detach().to(rows.dtype) if bias is not None else None
-    return torch.nn.functional.linear(rows, weight.detach().to(rows.dtype), bias)
+    weight = weight.detach().to(rows.dtype)
+    if bias is None:
+        return products.times(rows, weight.t())
+    return torch.nn.functional.linear(rows, weight, bias.detach().to(rows.dtype))

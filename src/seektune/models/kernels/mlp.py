@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
+from . import native
 from .arithmetic import arithmetic
-from .lora import Update, ahead, back, back_low
+from .lora import Update, ahead, back, back_low, rows_of
 
 Act = Literal["silu", "gelu_pytorch_tanh"]
 
@@ -25,7 +26,7 @@ class Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, act: Act) -> torch.Tensor:
         ctx.save_for_backward(gate, up)
         ctx.act = act
-        return activated(gate, act).mul_(up)
+        return product(gate, up, act)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
@@ -38,8 +39,17 @@ def activated(gate: torch.Tensor, act: Act) -> torch.Tensor:
     return F.silu(gate) if act == "silu" else F.gelu(gate, approximate="tanh")
 
 
+def product(gate: torch.Tensor, up: torch.Tensor, act: Act) -> torch.Tensor:
+    """act(gate) * up, without autograd."""
+    return native.gated(gate, up, act) if native.ready(gate, up) else activated(gate, act).mul_(up)
+
+
 def gated_back(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, act: Act) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of gate and up."""
+    if native.ready(grad, gate, up):
+        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+        native.gated_back(grad, gate, up, act, grad_gate, grad_up)
+        return grad_gate, grad_up
     return _through(grad * up, gate, act), activated(gate, act).mul_(grad)
 
 
@@ -56,29 +66,36 @@ class LoRAMLP(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act, *adapters: torch.Tensor
     ) -> torch.Tensor:
-        rows = x.detach().reshape(-1, x.shape[-1]).to(arithmetic(x))
+        rows, count = rows_of(x, arithmetic(x), gate, up, down)
         gated, gate_low = ahead(rows, gate)
         upped, up_low = ahead(rows, up)
-        y, down_low = ahead(activated(gated, act).mul_(upped), down)
+        y, down_low = ahead(product(gated, upped, act), down)
         ctx.save_for_backward(rows, gated, upped, gate_low, up_low, down_low)
         ctx.updates, ctx.act, ctx.shape, ctx.dtype = (gate, up, down), act, x.shape, x.dtype
-        return y.view(x.shape[:-1] + y.shape[-1:])
+        return y[:count].view(x.shape[:-1] + y.shape[-1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         rows, gated, upped, gate_low, up_low, down_low = ctx.saved_tensors
         gate, up, down = ctx.updates
-        grad = grads[0].reshape(-1, grads[0].shape[-1]).to(rows.dtype)
-        inner = activated(gated, ctx.act)
-        down_a, down_b, low = back_low(grad, inner * upped, down_low, down)
-        grad = back(grad, low, down)
-        grad_up = inner.mul_(grad)
-        grad_gate = _through(grad.mul_(upped), gated, ctx.act)
+        grad, count = rows_of(grads[0], rows.dtype, gate, up, down)
+        if native.ready(gated, upped):
+            inner = product(gated, upped, ctx.act)
+            down_a, down_b, low = back_low(grad, inner, down_low, down)
+            grad_gate, grad_up = back(grad, low, down), inner
+            native.gated_back(grad_gate, gated, upped, ctx.act, grad_gate, grad_up)
+        else:
+            inner = activated(gated, ctx.act)
+            down_a, down_b, low = back_low(grad, inner * upped, down_low, down)
+            grad = back(grad, low, down)
+            grad_up = inner.mul_(grad)
+            grad_gate = _through(grad.mul_(upped), gated, ctx.act)
         gate_a, gate_b, low_gate = back_low(grad_gate, rows, gate_low, gate)
         up_a, up_b, low_up = back_low(grad_up, rows, up_low, up)
         x = None
         if ctx.needs_input_grad[0]:
-            x = back(grad_up, low_up, up, back(grad_gate, low_gate, gate)).view(ctx.shape).to(ctx.dtype)
+            whole = back(grad_up, low_up, up, back(grad_gate, low_gate, gate))
+            x = whole[:count].view(ctx.shape).to(ctx.dtype)
         return x, None, None, None, None, gate_a, gate_b, up_a, up_b, down_a, down_b
 
 

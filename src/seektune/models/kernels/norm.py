@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from . import native
+
 TOGETHER = 1 << 18  # numbers that are computed at once, so that what lies between stays in the cache
 
 
@@ -20,13 +22,7 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         rows, held = x.detach().reshape(-1, x.shape[-1]), weight.detach()
-        y = torch.empty(rows.shape, dtype=torch.promote_types(x.dtype, weight.dtype), device=x.device)
-        inverse = torch.empty(len(rows), 1, dtype=torch.float32, device=x.device)
-        for part in _parts(rows):
-            some = rows[part].float()
-            inverse[part] = (some * some).mean(1, keepdim=True).add_(eps).rsqrt_()
-            unit = some * inverse[part] if rows.dtype == torch.float32 else some.mul_(inverse[part])
-            torch.mul(unit.to(x.dtype), held, out=y[part])
+        y, inverse = native.norm(rows, held, eps) if native.ready(rows, held) else _norm(rows, held, eps)
         ctx.save_for_backward(rows, weight, inverse)
         ctx.shape = x.shape
         return y.view(x.shape)
@@ -38,6 +34,8 @@ class RMSNorm(torch.autograd.Function):
         wants_x, wants_weight = ctx.needs_input_grad[:2]
         grad_x = torch.empty_like(rows) if wants_x else None
         grad_weight = torch.zeros(rows.shape[1], dtype=torch.float32, device=rows.device) if wants_weight else None
+        if wants_x and not wants_weight and native.ready(rows, grad, weight):
+            return native.norm_back(rows, grad, weight.detach(), inverse).view(ctx.shape), None, None
         factors = weight.detach().float()
         for part in _parts(rows):
             unit, back = rows[part] * inverse[part], grad[part].float()
@@ -49,6 +47,18 @@ class RMSNorm(torch.autograd.Function):
                 grad_x[part] = back.addcmul_(unit, mean, value=-1).mul_(inverse[part])
         x = grad_x.view(ctx.shape) if grad_x is not None else None
         return x, grad_weight.to(weight.dtype) if grad_weight is not None else None, None
+
+
+def _norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the norm of rows (tokens, width), the inverse of each row's root (tokens, 1) float32)."""
+    y = torch.empty(rows.shape, dtype=torch.promote_types(rows.dtype, weight.dtype), device=rows.device)
+    inverse = torch.empty(len(rows), 1, dtype=torch.float32, device=rows.device)
+    for part in _parts(rows):
+        some = rows[part].float()
+        inverse[part] = (some * some).mean(1, keepdim=True).add_(eps).rsqrt_()
+        unit = some * inverse[part] if rows.dtype == torch.float32 else some.mul_(inverse[part])
+        torch.mul(unit.to(rows.dtype), weight, out=y[part])
+    return y, inverse
 
 
 def _parts(rows: torch.Tensor) -> list[slice]:

@@ -1,0 +1,190 @@
+"""Pieces that memory bounds, compiled: native.c is built once, by the C compiler of this machine, and kept in the cache folder.
+
+Never required: without a compiler, on a GPU, and for tensors of another kind the callers take torch's own operations, several
+passes for each of ours. SEEKTUNE_NATIVE=0 asks for that. A library is taken only if it gives what torch gives.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...runtime import cache_folder, cpu_features, cpu_name
+
+SOURCE = Path(__file__).with_name("native.c")
+TYPES = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+WIDE = "-mprefer-vector-width=512"  # where the processor has them; compilers take half of that by themselves
+SECONDS = 60  # for a build, which takes one
+OWN = (torch.Tensor, torch.nn.Parameter)
+DRAWN = "FakeTensor"  # passes for such a tensor and has a shape only (models/blueprint.py): it is given shapes, too
+SWITCH = "SEEKTUNE_NATIVE"
+
+
+def ready(*tensors: torch.Tensor) -> bool:
+    """Whether the compiled pieces take these: on the CPU, of one type, a row behind the other."""
+    dtype = tensors[0].dtype
+    for x in tensors:
+        if x.dtype != dtype or x.device.type != "cpu" or not x.is_contiguous():
+            return False
+        if type(x) not in OWN and type(x).__name__ != DRAWN:
+            return False
+    return dtype in TYPES and library(dtype) is not None
+
+
+def gated(gate: torch.Tensor, up: torch.Tensor, act: str) -> torch.Tensor:
+    """act(gate) * up."""
+    out = torch.empty_like(gate)
+    _call("gated_ahead", gate, gate.numel(), gate, up, out, act != "silu")
+    return out
+
+
+def gated_back(
+    grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, act: str, grad_gate: torch.Tensor, grad_up: torch.Tensor
+) -> None:
+    """Fills the gradients of `gate` and `up`; `grad_gate` may be `grad` itself."""
+    _call("gated_back", gate, gate.numel(), gate, up, grad, grad_gate, grad_up, act != "silu")
+
+
+def norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """(RMSNorm of rows (tokens, width), what each was multiplied with (tokens, 1) float32)."""
+    y, inverse = torch.empty_like(rows), torch.empty(len(rows), 1, dtype=torch.float32)
+    _call("norm_ahead", rows, *rows.shape, rows, weight, float(eps), y, inverse)
+    return y, inverse
+
+
+def norm_back(rows: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
+    """The gradient of `rows`."""
+    found = torch.empty_like(rows)
+    _call("norm_back", rows, *rows.shape, rows, grad, weight, inverse, found)
+    return found
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> torch.Tensor:
+    """-log p (tokens,) float32; where its gradient is wanted, logits (tokens, vocabulary) become that. Targets: int64."""
+    if type(logits) in OWN and len(targets):
+        least, most = map(int, targets.aminmax())
+        if least < 0 or most >= logits.shape[1]:
+            raise IndexError(
+                f"a target, {least if least < 0 else most}, is outside of the vocabulary of {logits.shape[1]}"
+            )
+    losses, targets = torch.empty(len(logits), dtype=torch.float32), targets.contiguous()
+    _call("cross_entropy", logits, *logits.shape, logits, targets, losses, wanted)
+    return losses
+
+
+def quantise(rows: torch.Tensor, columns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(int8 (tokens, width), scale of each token (tokens, 1) float32) of rows, or of rows * columns (float32)."""
+    small, scales = torch.empty(rows.shape, dtype=torch.int8), torch.empty(len(rows), 1, dtype=torch.float32)
+    _call("quantise", rows, *rows.shape, rows, columns, small, scales)
+    return small, scales
+
+
+def rescale(sums: torch.Tensor, factors: torch.Tensor, columns: torch.Tensor | None, into: torch.Tensor) -> None:
+    """into (tokens, out) = sums (tokens, out) int32 * factors (tokens, 1) * columns (out,), both float32."""
+    _call("rescale", into, *sums.shape, sums, factors, columns, into, into.stride(0))
+
+
+def _call(name: str, like: torch.Tensor, *given: Any) -> None:
+    if type(like) not in OWN:
+        return
+    function = getattr(library(like.dtype), name)
+    function(*map(_given, given), torch.get_num_threads())
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, bool) or value is None:
+        return value
+    return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+# Building
+
+
+def why_not() -> str:
+    """ "" where the compiled pieces are in use; else the reason."""
+    return next((reason for _, reason in map(_open, TYPES) if reason), "")
+
+
+def told() -> str:
+    """For people, and for `environment.json`: results differ in the last bits."""
+    reason = why_not()
+    return f"torch's operations ({reason}); a C compiler would make them faster" if reason else "compiled"
+
+
+def library(dtype: torch.dtype) -> ctypes.CDLL | None:
+    return _open(dtype)[0]
+
+
+@functools.cache
+def _open(dtype: torch.dtype) -> tuple[ctypes.CDLL | None, str]:
+    """(the library for numbers of a type, "") or (None, the reason)."""
+    if os.environ.get(SWITCH) == "0":
+        return None, f"{SWITCH}=0"
+    before = _openmp() if sys.platform == "linux" else set()
+    if not any(name.startswith("libgomp.so.1") for name in before):
+        return None, "torch's threads are not those of GNU OpenMP"
+    compiler = next((found for found in map(shutil.which, ("gcc", "cc")) if found), None)
+    if compiler is None:
+        return None, "no C compiler (gcc) is there"
+    try:
+        made = ctypes.CDLL(str(_built(compiler, TYPES[dtype])))
+    except (OSError, subprocess.SubprocessError) as error:
+        return None, f"native.c cannot be built ({type(error).__name__})"
+    if _openmp() - before:
+        return None, f"{compiler} takes another OpenMP than torch"
+    return (made, "") if _same(made, dtype) else (None, f"what {compiler} makes gives other numbers than torch")
+
+
+def _openmp() -> set[str]:
+    """The OpenMP libraries of this process."""
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    names = {Path(line.split(maxsplit=5)[-1]).name for line in lines if "omp" in line and "/" in line}
+    return {name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))}
+
+
+def _built(compiler: str, types: tuple[str, ...]) -> Path:
+    """The library, from the cache folder where it lies there whole: its name tells what it was made of and its own sum."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+    features = cpu_features()
+    flags = [*FLAGS, *types, *([WIDE] if "avx512f" in features else [])]
+    made_of = [SOURCE.read_text(encoding="utf-8"), *flags, repr(version), platform.machine(), cpu_name(), *features]
+    name, folder = _sum("\n".join(made_of).encode()), cache_folder() / "native"
+    for path in folder.glob(f"{name}-*.so"):
+        mine = path.stat().st_uid == os.getuid()  # of a cache that others write into, nothing of theirs is loaded
+        if mine and path.stem == f"{name}-{_sum(path.read_bytes())}":
+            return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        fresh = Path(aside) / "fresh.so"
+        command = [compiler, *flags, str(SOURCE), "-o", str(fresh), "-lm"]
+        subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
+        path = folder / f"{name}-{_sum(fresh.read_bytes())}.so"
+        fresh.replace(path)
+    return path
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _same(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
+    """Whether one piece computes and rounds as torch does, with every thread at work."""
+    gate, up = (torch.linspace(-90, 90, 1 << 15).roll(shift).to(dtype) for shift in (0, 7))
+    found = torch.empty_like(gate)
+    made.gated_ahead(*map(_given, (gate.numel(), gate, up, found, False)), torch.get_num_threads())
+    expected = (torch.nn.functional.silu(gate.double()) * up.double()).to(dtype)
+    return torch.allclose(found, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-30)

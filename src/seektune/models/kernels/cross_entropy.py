@@ -17,10 +17,8 @@ import torch.nn.functional as F
 from . import native
 from .arithmetic import arithmetic
 
-LOGITS_BYTES = (
-    128 << 20
-)  # of a chunk: with fewer tokens, laying out a large head for a product takes as long as the product
-LIVE = 2  # copies of a chunk in float32, where nothing is compiled: the logits as the head gives them, p, and p as the arithmetic has it
+LOGITS_BYTES = 128 << 20  # of a chunk: with fewer tokens, laying out a large head takes as long as its product
+LIVE = 2  # copies in float32 where nothing is compiled: the logits as the head gives them, p, and p in the arithmetic's type
 LEAST = 1e-30  # of a probability from which -log p is taken
 
 

@@ -52,7 +52,7 @@ class LoRALinear(torch.autograd.Function):
 
 
 def rows_of(x: torch.Tensor, dtype: torch.dtype, *updates: Update) -> tuple[torch.Tensor, int]:
-    """(x (…, width) as rows (at least tokens, width), the number of tokens). For layers of which none is large."""
+    """(x (…, width) as rows (tokens, width), how many they are): behind these, rows of zeros where every matrix is small."""
     rows = x.detach().reshape(-1, x.shape[-1]).to(dtype)
     largest = max(update.weight.shape[0] * update.weight.shape[1] for update in updates)
     return products.filled(rows, largest), len(rows)

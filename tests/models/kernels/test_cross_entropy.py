@@ -92,11 +92,11 @@ def test_logits_never_exceed_the_set_size(both_ways: str, monkeypatch: pytest.Mo
     assert sizes == [7, 7, 7, 2]
     in_place = kernel.is_in_place("cpu", torch.float32, None)
     assert in_place == (both_ways == "compiled")
-    assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * (1 if in_place else kernel.LIVE))
+    assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * kernel.LIVE)
     assert not kernel.is_in_place("cpu", torch.float32, softcap=3.0) and not kernel.is_in_place(
         "cuda", torch.float32, None
     )
-    assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50)
+    assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50 * kernel.LIVE)
 
 
 def test_half_precision_stays_within_the_spread_of_two_plain_orders() -> None:

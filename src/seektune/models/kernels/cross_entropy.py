@@ -18,7 +18,9 @@ from . import native
 from .arithmetic import arithmetic
 
 LOGITS_BYTES = 128 << 20  # of a chunk: with fewer tokens, laying out a large head takes as long as its product
-LIVE = 2  # copies in float32 where nothing is compiled: the logits as the head gives them, p, and p in the arithmetic's type
+# Copies at once: the logits as the head gives them, p in float32, and p in the arithmetic's type, in units of float32. Where they
+# become p in place, the hole that another chunk has left: they have a new size each time.
+LIVE = 2
 LEAST = 1e-30  # of a probability from which -log p is taken
 
 
@@ -27,8 +29,8 @@ def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool) -> tuple[int, 
 
     `in_place`: logits become p and their own gradient where they are (`is_in_place`).
     """
-    held, live = (dtype.itemsize, 1) if in_place else (4, LIVE)
-    return max(1, LOGITS_BYTES // (held * vocabulary)), held * live * vocabulary
+    held = dtype.itemsize if in_place else 4
+    return max(1, LOGITS_BYTES // (held * vocabulary)), held * LIVE * vocabulary
 
 
 def is_in_place(device: str, dtype: torch.dtype, softcap: float | None) -> bool:

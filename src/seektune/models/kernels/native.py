@@ -122,7 +122,7 @@ def why_not() -> str:
 def told() -> str:
     """For people, and for `environment.json`: results differ in the last bits."""
     reason = why_not()
-    return f"torch's operations ({reason}); a C compiler would make them faster" if reason else "compiled"
+    return f"torch's operations ({reason})" if reason else "compiled"
 
 
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
@@ -139,7 +139,7 @@ def _open(dtype: torch.dtype) -> tuple[ctypes.CDLL | None, str]:
         return None, "torch's threads are not those of GNU OpenMP"
     compiler = next((found for found in map(shutil.which, ("gcc", "cc")) if found), None)
     if compiler is None:
-        return None, "no C compiler (gcc) is there"
+        return None, "no C compiler is there; gcc would make them faster"
     try:
         made = ctypes.CDLL(str(_built(compiler, TYPES[dtype])))
     except (OSError, subprocess.SubprocessError) as error:

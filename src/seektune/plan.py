@@ -38,7 +38,7 @@ TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is 
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
 HOLES = 0.5  # of what a forward frees again: it lies idle in the C library's heap (bench/memory.py; glibc 2.36)
 LIBRARIES = 100 << 20  # bytes of code and tables that opening a model brings into the process
-COMPILED = 110 << 20  # bytes of the code that oneDNN makes for 16-bit products in tiles: 128 sizes, 0.6 to 1.1 MB each
+PRODUCTS = 110 << 20  # bytes of the code that oneDNN makes for 16-bit products in tiles: 128 sizes, 0.6 to 1.1 MB each
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
 HERE = "this machine"
@@ -312,13 +312,13 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         known[key] = cost.footprint_of(model, arithmetic, packed, fused=kind != "cpu")
     held = sum(p.numel() * p.element_size() for p in model.parameters() if not (p.is_meta or streaming.travels(p)))
     on_cpu = kind == "cpu"
-    compiled = COMPILED if on_cpu and precision != "float32" and products.has_tiles() else 0
-    libraries = LIBRARIES * (there == "meta") + compiled
+    code = PRODUCTS if on_cpu and precision != "float32" and products.has_tiles() else 0
+    libraries = LIBRARIES * (there == "meta") + code
     return Needs(
         weights,
         known[key],
         cost.work_of(model),
-        cost.logits_of(model, arithmetic, on_cpu),
+        cost.logits_of(model, arithmetic, kind),
         cost.stored_bytes(model),
         adapters.attached(model),
         process_bytes=max(0, rss() - held) + libraries if on_cpu else CONTEXT * (there != kind),

@@ -279,10 +279,10 @@ class Logits:
         return self.each * (learnt if self.rows is None else min(learnt, self.rows))
 
 
-def logits_of(model: Any, precision: Any, on_cpu: bool = True) -> Logits:
+def logits_of(model: Any, precision: Any, kind: str = "cpu") -> Logits:
     """Of a classifier none; behind a plain head those of a chunk (kernels/cross_entropy.py). A drawn head passes for plain.
 
-    `precision`: train.precision.Precision, in whose autocast the head is tried; `on_cpu`: where the run will be.
+    `precision`: train.precision.Precision, in whose autocast the head is tried; `kind` of the device that it will run on.
     """
     from torch import nn
 
@@ -294,7 +294,7 @@ def logits_of(model: Any, precision: Any, on_cpu: bool = True) -> Logits:
         plain = isinstance(head, nn.Linear) if head.weight.is_meta else heads.tail_of(model) is not None
     if plain:
         softcap = getattr(heads.base_of(model).config.get_text_config(), "final_logit_softcapping", None)
-        in_place = cross_entropy.is_in_place("cpu" if on_cpu else "cuda", precision.dtype, softcap)
+        in_place = cross_entropy.is_in_place(kind, precision.dtype, softcap)
         rows, each = cross_entropy.chunk_of(vocabulary, precision.dtype, in_place)
         return Logits(each, rows)
     return Logits(4 * LOGITS_LIVE * vocabulary)

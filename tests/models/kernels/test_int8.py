@@ -55,6 +55,14 @@ def test_products_are_near_those_of_the_weight_itself(integer: bool) -> None:
     assert not near(matrix.times(rows), rows @ weight.t(), 1e-4)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_not_rounded_to_one(value: float) -> None:
+    matrix, rows = int8.quantise(torch.randn(48, 64)), torch.randn(5, 64)
+    rows[2, 7] = value
+    for found in (matrix.times(rows), matrix.back(torch.cat([rows[:, :48]]))):
+        assert not found[2].isfinite().any() and found[[0, 1, 3, 4]].isfinite().all()
+
+
 @pytest.mark.parametrize("sums", [1, 700, 1 << 21])
 def test_the_same_bits_however_many_sums_exist_at_once(sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix, rows = int8.quantise(torch.randn(100, 64)), torch.randn(37, 64)

@@ -172,6 +172,18 @@ def test_it_is_built_once_and_again_where_the_file_was_damaged(afresh: Path) -> 
     assert first[0].read_bytes() != bytes(damaged)
 
 
+@compiled
+def test_it_can_be_opened_first_while_only_shapes_are_computed(afresh: Path) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        drawn = torch.empty(3, 8)
+        assert native.ready(drawn)
+        assert native.norm(drawn, torch.empty(8), 1e-6)[0].shape == drawn.shape
+    with torch.device("meta"):
+        assert native.library(torch.bfloat16) is not None
+
+
 def test_without_a_compiler_torch_serves(afresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(afresh))
     assert native.why_not()

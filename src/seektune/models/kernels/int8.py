@@ -18,9 +18,7 @@ from . import native
 from .arithmetic import arithmetic
 
 LARGEST = 127.0
-SUMS = (
-    1 << 21
-)  # sums that exist at once, at most: 8 MiB. Written to memory and read again, they take as long as the product
+SUMS = 1 << 21  # sums that exist at once, at most: 8 MiB. Written to memory, they take as long as the product
 TOGETHER = 1 << 17  # numbers that are quantised or scaled at once, so that they stay in the cache in between
 
 

@@ -168,13 +168,14 @@ INLINE float of(const T *x, const float *columns, int64_t i) { return columns ? 
 
 /* Returns the scale of a row of x * columns. */
 INLINE float whole(int64_t width, const T *x, const float *columns, int8_t *small) {
-    float most = 0.0f;
-#pragma omp simd reduction(max : most)
+    float most = 0.0f, odd = 0.0f; /* odd: no number where one of them is none, as a comparison would pass over it */
+#pragma omp simd reduction(max : most) reduction(+ : odd)
     for (int64_t i = 0; i < width; i++) {
         float size = fabsf(of(x, columns, i));
         most = size > most ? size : most;
+        odd += 0.0f * size;
     }
-    float scale = most / 127.0f;
+    float scale = most / 127.0f + odd;
     scale = scale < 1.17549435e-38f ? 1.17549435e-38f : scale;
 #pragma omp simd
     for (int64_t i = 0; i < width; i++)

@@ -1,7 +1,7 @@
 """Pieces that memory bounds, compiled: native.c is built once, by the C compiler of this machine, and kept in the cache folder.
 
 Never required: without a compiler, on a GPU, and for tensors of another kind the callers take torch's own operations, several
-passes for each of ours. SEEKTUNE_NATIVE=0 asks for that. A library is taken only if it gives what torch gives.
+passes for each of ours. SEEKTUNE_NATIVE=0 asks for that. A library is taken only if its gates are those of torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...runtime import cache_folder, cpu_features, cpu_name
@@ -79,13 +80,14 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> 
             raise IndexError(
                 f"a target, {least if least < 0 else most}, is outside of the vocabulary of {logits.shape[1]}"
             )
-    losses, targets = torch.empty(len(logits), dtype=torch.float32), targets.contiguous()
+    losses, targets = torch.empty(len(logits), dtype=torch.float32), targets.long().contiguous()
     _call("cross_entropy", logits, *logits.shape, logits, targets, losses, wanted)
     return losses
 
 
 def quantise(rows: torch.Tensor, columns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8 (tokens, width), scale of each token (tokens, 1) float32) of rows, or of rows * columns (float32)."""
+    columns = columns.float().contiguous() if columns is not None else None
     small, scales = torch.empty(rows.shape, dtype=torch.int8), torch.empty(len(rows), 1, dtype=torch.float32)
     _call("quantise", rows, *rows.shape, rows, columns, small, scales)
     return small, scales
@@ -93,6 +95,7 @@ def quantise(rows: torch.Tensor, columns: torch.Tensor | None) -> tuple[torch.Te
 
 def rescale(sums: torch.Tensor, factors: torch.Tensor, columns: torch.Tensor | None, into: torch.Tensor) -> None:
     """into (tokens, out) = sums (tokens, out) int32 * factors (tokens, 1) * columns (out,), both float32."""
+    columns = columns.float().contiguous() if columns is not None else None
     _call("rescale", into, *sums.shape, sums, factors, columns, into, into.stride(0))
 
 
@@ -182,9 +185,21 @@ def _sum(data: bytes) -> str:
 
 
 def _same(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
-    """Whether one piece computes and rounds as torch does, with every thread at work."""
-    gate, up = (torch.linspace(-90, 90, 1 << 15).roll(shift).to(dtype) for shift in (0, 7))
-    found = torch.empty_like(gate)
-    made.gated_ahead(*map(_given, (gate.numel(), gate, up, found, False)), torch.get_num_threads())
-    expected = (torch.nn.functional.silu(gate.double()) * up.double()).to(dtype)
-    return torch.allclose(found, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-6, atol=1e-30)
+    """Whether the gates come out as they should, with every thread at work.
+
+    In numpy: this may be the first call of all, and come while only shapes are computed, when a tensor would have no numbers.
+    """
+    halves = dtype == torch.bfloat16
+    bits = [np.linspace(-90, 90, 1 << 15, dtype=np.float32).view(np.uint32) for _ in range(2)]
+    bits = [one >> 16 << 16 if halves else one for one in (bits[0], np.roll(bits[1], 7))]
+    gate, up = (one.view(np.float32).astype(np.float64) for one in bits)
+    given = [(one >> 16).astype(np.uint16) if halves else one for one in bits]
+    out = np.empty_like(given[0])
+    made.gated_ahead(
+        ctypes.c_int64(len(out)),
+        *(ctypes.c_void_p(one.ctypes.data) for one in (*given, out)),
+        False,
+        torch.get_num_threads(),
+    )
+    found = (out.astype(np.uint32) << 16 if halves else out).view(np.float32)
+    return bool(np.allclose(found, gate / (1 + np.exp(-gate)) * up, rtol=1e-2 if halves else 1e-6, atol=1e-30))

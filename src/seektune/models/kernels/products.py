@@ -13,16 +13,14 @@ import torch
 
 FILL = 64
 SMALL = 1 << 18  # numbers of a matrix up to which rows are filled up: with larger ones, that costs more than it saves
-SLOW = range(
-    1000, 1400
-)  # rows in tiles whose product with a long matrix runs at half the rate; as two halves it does not
+SLOW = range(1000, 1400)  # rows in tiles whose product with a long matrix runs at half the rate, unless it is halved
 LONG = 2048  # numbers of a row from which on that was seen
 
 
 def filled(rows: torch.Tensor, numbers: int) -> torch.Tensor:
     """`rows` (tokens, width), with rows of zeros behind them where they meet no matrix of more than so many `numbers`."""
     more = -len(rows) % FILL
-    if not more or numbers > SMALL or len(rows) < FILL or not _is_compiled(rows):
+    if not more or numbers > SMALL or len(rows) < FILL or not _in_16_bit(rows):
         return rows
     return torch.cat([rows, rows.new_zeros(more, rows.shape[1])])
 
@@ -47,10 +45,10 @@ def add_times(onto: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Ten
 
 
 def _is_slow(a: torch.Tensor) -> bool:
-    return len(a) in SLOW and a.shape[1] >= LONG and _is_compiled(a) and has_tiles()
+    return len(a) in SLOW and a.shape[1] >= LONG and _in_16_bit(a) and has_tiles()
 
 
-def _is_compiled(x: torch.Tensor) -> bool:
+def _in_16_bit(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype.itemsize == 2
 
 

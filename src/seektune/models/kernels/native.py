@@ -191,9 +191,9 @@ def _same(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
     """
     halves = dtype == torch.bfloat16
     bits = [np.linspace(-90, 90, 1 << 15, dtype=np.float32).view(np.uint32) for _ in range(2)]
-    bits = [one >> 16 << 16 if halves else one for one in (bits[0], np.roll(bits[1], 7))]
+    bits = [one & np.uint32(0xFFFF0000) if halves else one for one in (bits[0], np.roll(bits[1], 7))]
     gate, up = (one.view(np.float32).astype(np.float64) for one in bits)
-    given = [(one >> 16).astype(np.uint16) if halves else one for one in bits]
+    given = [(one >> np.uint32(16)).astype(np.uint16) if halves else one for one in bits]
     out = np.empty_like(given[0])
     made.gated_ahead(
         ctypes.c_int64(len(out)),
@@ -201,5 +201,5 @@ def _same(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
         False,
         torch.get_num_threads(),
     )
-    found = (out.astype(np.uint32) << 16 if halves else out).view(np.float32)
+    found = (out.astype(np.uint32) << np.uint32(16) if halves else out).view(np.float32)
     return bool(np.allclose(found, gate / (1 + np.exp(-gate)) * up, rtol=1e-2 if halves else 1e-6, atol=1e-30))

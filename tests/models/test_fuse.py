@@ -37,7 +37,7 @@ def adapted(architecture: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("tuned", ["lora", "full"])
 @pytest.mark.parametrize("architecture", zoo.DECODERS)
-def test_losses_and_gradients_stay(architecture: str, tuned: str) -> None:
+def test_losses_and_gradients_stay(architecture: str, tuned: str, both_ways: str) -> None:
     model = adapted(architecture) if tuned == "lora" else zoo.tiny(architecture).requires_grad_(True)
     rows = isolation.isolate(model).rows
     losses, expected = gradients(model.train(), rows)
@@ -46,7 +46,9 @@ def test_losses_and_gradients_stay(architecture: str, tuned: str) -> None:
     torch.testing.assert_close(again, losses, rtol=1e-5, atol=1e-5)
     assert found.keys() == expected.keys()
     norm = torch.cat([g.flatten() for g in expected.values()]).norm()
-    bar = 5e-5 if architecture == "qwen3_5" else 1e-5  # whose own gradient is 2e-4 from that in float64
+    bar = (
+        5e-5 if (architecture, both_ways) == ("qwen3_5", "compiled") else 1e-5
+    )  # whose own gradient is 2e-4 from that in float64
     for name, value in expected.items():
         assert float((found[name] - value).norm() / norm) < bar, name
     if tuned == "lora":
@@ -55,7 +57,7 @@ def test_losses_and_gradients_stay(architecture: str, tuned: str) -> None:
 
 @pytest.mark.parametrize("tuned", ["lora", "full"])
 @pytest.mark.parametrize("architecture", ["qwen2", "gemma3", "qwen3_5"])
-def test_bfloat16_stays_within_the_spread_of_plain_orders(architecture: str, tuned: str) -> None:
+def test_bfloat16_stays_within_the_spread_of_plain_orders(architecture: str, tuned: str, both_ways: str) -> None:
     """Distance from float32's gradient: no larger than that of the model by itself, but for chance."""
     model = adapted(architecture) if tuned == "lora" else zoo.tiny(architecture).requires_grad_(True)
     rows = isolation.isolate(model).rows
@@ -68,7 +70,9 @@ def test_bfloat16_stays_within_the_spread_of_plain_orders(architecture: str, tun
         own = flat(gradients(model, rows)[1])
         assert fuse.fuse(model)
         ours = flat(gradients(model, rows)[1])
-    chance = 2 if architecture == "qwen3_5" else 1.25  # whose own gradient is further from the exact one than zero is
+    chance = 1.25
+    if (architecture, both_ways) == ("qwen3_5", "compiled"):
+        chance = 2  # its own gradient is further from the exact one than zero is
     assert float((ours - exact).norm()) <= chance * float((own - exact).norm())
 
 
@@ -103,14 +107,15 @@ def test_a_piece_that_gives_something_else_is_not_taken(monkeypatch: pytest.Monk
     assert "Qwen2RMSNorm" not in fuse.fuse(zoo.tiny("qwen2"))
 
 
-def test_what_is_switched_off_or_merged_falls_back() -> None:
+def test_what_is_switched_off_or_merged_falls_back(both_ways: str) -> None:
     model = adapted("llama")
     plain = copy.deepcopy(model)
     fuse.fuse(model)
     ids = zoo.ids()
     with torch.no_grad():
         with model.disable_adapter(), plain.disable_adapter():
-            torch.testing.assert_close(model(input_ids=ids).logits, plain(input_ids=ids).logits)
+            ours, theirs = model(input_ids=ids).logits, plain(input_ids=ids).logits
+            assert torch.equal(ours, theirs) if both_ways == "torch" else torch.allclose(ours, theirs, 1e-5, 1e-5)
         model.merge_adapter()
         plain.merge_adapter()
         torch.testing.assert_close(model(input_ids=ids).logits, plain(input_ids=ids).logits)

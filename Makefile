@@ -1,4 +1,4 @@
-# make quickstart · make test · make check · make lowest · make slow · make browser · make bench · make docs · make base
+# make quickstart · make test · make check · make lowest · make gpu · make slow · make browser · make bench · make docs · make base
 # TORCH_INDEX names another package index for torch, e.g. make test TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ LOWEST := .venv-lowest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test check format lowest slow browser bench docs base clean
+.PHONY: quickstart test check format lowest gpu slow browser bench docs base clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python -m seektune.base.quickstart
@@ -29,6 +29,10 @@ format: $(VENV)/developer
 
 lowest: $(LOWEST)/installed
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -rs
+
+# what needs a CUDA GPU; skipped without one
+gpu: $(VENV)/developer
+	$(BIN)/python -m pytest tests/gpu
 
 slow: $(VENV)/developer
 	$(BIN)/python -m pytest -m slow

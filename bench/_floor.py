@@ -3,6 +3,7 @@
 Counted are matrix products only (a multiply-add is two): every token goes forward through each matrix that it meets once,
 and back through it where something below is trained; trained matrices get a gradient; adapters count as they are, not as the
 products that they are folded into; attention counts the pairs that see each other; the head, positions that are learnt.
+The model is only drawn (on the meta device), so that large ones cost nothing here.
 Norms, activations, rotary embedding, softmax, the optimizer and all memory traffic are free here, so the floor is never met.
 """
 
@@ -22,7 +23,7 @@ from torch import nn
 from seektune import runtime
 from seektune.contracts import Document
 from seektune.data import pack
-from seektune.models import cost, forward
+from seektune.models import blueprint, cost, forward
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class Floor:
 
 def floor_of(shape: Shape, lengths: Sequence[int], learnt: float) -> Floor:
     """`learnt`: tokens whose logits are needed."""
-    model = bare_model(shape, "float32")
+    model = bare_model(shape, "float32", "meta")
     bare = cost.work_of(model)
     pairs = sum(n * n if shape.task == "classify" else n * (n + 1) / 2 for n in lengths)
     attention = 3 * bare.pair * pairs  # two products forward, four back
     tokens = sum(lengths)
     if not shape.rank:
         return Floor(0.0, 3 * bare.token * tokens + attention + 3 * bare.learnt * learnt)
-    model = tuner_of(shape).apply(model)
+    model = blueprint.tuned(model, tuner_of(shape))
     base, adapters = needless(model)
     head = 2 * bare.learnt * learnt  # int8 bases leave the head as it is
     frozen = (2 * bare.token - base) * tokens
@@ -61,7 +62,7 @@ def needless(model: nn.Module) -> tuple[float, float]:
     linears = [m for name, m in model.named_modules() if name.startswith(inside) and type(m) is nn.Linear]
     handles = [module.register_forward_hook(look) for module in linears]
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), blueprint.as_if_there(model, "cpu"):
             document = Document(np.arange(2, 10, dtype=np.int32), np.zeros(8, np.float32))
             forward.run(forward.backbone(model), pack.collate([document], packed=False))
     finally:
@@ -82,17 +83,25 @@ def adapter_elements(model: nn.Module) -> float:
     )
 
 
-def rates() -> dict[str, float]:
+def rates(device: str = "cpu") -> dict[str, float]:
     """Operations a second of matrix products by type, measured now."""
     with tempfile.TemporaryDirectory() as folder:
-        speed = runtime.measure(cache=Path(folder))
+        speed = runtime.measure(device, cache=Path(folder))
     return {"float32": speed.float32, "bfloat16": speed.bfloat16, "int8": speed.int8}
 
 
+def gpu() -> dict[str, Any]:
+    """What it is called, and its memory."""
+    found = torch.cuda.get_device_properties(0)
+    return {"name": found.name, "memory_bytes": found.total_memory}
+
+
 def measured(job: dict[str, Any]) -> dict[str, Any]:
-    """For one process of bench/step.py; `job["floor"]`: "work" or "rates"."""
+    """For one process of bench/step.py; `job["floor"]`: "work", "rates" or "gpu"."""
+    if job["floor"] == "gpu":
+        return {"gpu": gpu()}
     if job["floor"] == "rates":
-        return {"rates": rates()}
+        return {"rates": rates(job.get("device", "cpu"))}
     lengths = [len(ids) for ids, _ in job["sequences"]]
     learnt = sum(len(ids) - max(prompt, 1) for ids, prompt in job["sequences"])
     found = floor_of(SHAPES[job["shape"]], lengths, learnt)

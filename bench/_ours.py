@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ from seektune.train.trainer import Trainer
 RATE, DECAY = 1e-4, 0.01
 PRODUCTS = tuple(f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_"))
 Instant = tuple[float, float]  # wall clock, processor time of all threads
+Ran = tuple[list[Instant], float, tuple[int, str]]  # ends of the steps, mean loss, the micro-batch and of what it is
 
 
 def now() -> Instant:
+    """When all that a GPU was asked for is done, too."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter(), time.process_time()
 
 
@@ -51,23 +55,26 @@ class Clock:
             self.after.get(event.step, lambda: None)()
 
 
-def ours(job: dict[str, Any], folder: Path) -> tuple[list[Instant], float]:
-    """(ends of the steps, mean loss) of one pass over the records."""
+def ours(job: dict[str, Any], folder: Path) -> Ran:
+    """One pass over the records."""
     clock = Clock()
     trainer = trainer_of(job, folder, [clock])
     trainer.fit()
     lines = trainer.run.metrics("train")
-    return clock.ends, sum(line["loss"] for line in lines) / len(lines)
+    records, tokens = trainer.layout.records, trainer.layout.tokens  # after the run: too little memory halves them
+    micro = (records, "records") if records else (tokens or 0, "tokens")
+    return clock.ends, sum(line["loss"] for line in lines) / len(lines), micro
 
 
 def trainer_of(job: dict[str, Any], folder: Path, observers: list[Any], made: type[Trainer] = Trainer) -> Trainer:
     """As assembly.prepare makes it from a recipe, for one pass over `documents_of(job)`; saved once, after the last step."""
-    shape, device = SHAPES[job["shape"]], torch.device("cpu")
-    model, tuner = bare_model(shape, job["precision"]), tuner_of(shape)
+    shape, device = SHAPES[job["shape"]], torch.device(job.get("device", "cpu"))
+    model, tuner = bare_model(shape, job["precision"], device.type), tuner_of(shape)
     objective = Classify() if shape.task == "classify" else SFT()
     model, proved = assembly.set_up(
         model, tuner, objective, job["precision"], "int8" if job["contender"] == OURS_INT8 else "none"
     )
+    model = model.to(device)
     source = Loader(shuffle=False)
     source.open(documents_of(job), batch_size=job["batch_size"], unit=1, seed=0)
     steps = source.batches_per_epoch()
@@ -75,7 +82,7 @@ def trainer_of(job: dict[str, Any], folder: Path, observers: list[Any], made: ty
     layout = draft.layout_of(model, objective, options, proved, device, 0)
     return made(
         model, tuner, objective, AdamW(RATE, DECAY).build(parameter_groups(model, DECAY)), Constant(), source,
-        Run.create(folder, "run"), options, layout, Precision(job["precision"], "cpu"), steps, device, observers=observers,
+        Run.create(folder, "run"), options, layout, Precision(job["precision"], device.type), steps, device, observers=observers,
     )  # fmt: skip
 
 
@@ -139,15 +146,19 @@ class WatchedObjective:
 
 
 def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One pass with timers, then one with torch's profiler (which slows small operators down): phases and operators."""
+    """One pass with timers, then one with torch's profiler (which slows small operators down): phases and operators.
+
+    On a GPU the time of operators is that of their kernels; these are listed as well.
+    """
     trainer = trainer_of(job, folder, [], Watched)
     assert isinstance(trainer, Watched)
     phases = trainer.phases = Phases()
     trainer.objective = WatchedObjective(trainer.objective, phases)
     one = trainer.total_steps  # a warm-up and the pass; the second pass begins with the batch of the warm-up again
-    profiler = torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], record_shapes=True, acc_events=True
-    )
+    gpu = trainer.device.type == "cuda"
+    activity = torch.profiler.ProfilerActivity
+    activities = [activity.CPU, activity.CUDA] if gpu else [activity.CPU]
+    profiler = torch.profiler.profile(activities=activities, record_shapes=True, acc_events=True)
     seen: dict[str, list[float]] = {}
 
     def first_pass_over() -> None:
@@ -165,8 +176,13 @@ def profile(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     trainer.fit()
     profiler.stop()
     wall, processor = (end - start for start, end in zip(clock.ends[0], clock.ends[one - 1], strict=True))
-    return {"seconds": wall, "processor_seconds": processor, "steps": one - 1, "phases": split(seen, wall, processor),
-            "operators": operators(profiler), "products": products(profiler, trainer.model)}  # fmt: skip
+    found = {"seconds": wall, "processor_seconds": processor, "steps": one - 1, "phases": split(seen, wall, processor)}
+    events, sized = profiler.key_averages(), profiler.key_averages(group_by_input_shape=True)
+    time_of = on_gpu if gpu else on_cpu
+    if gpu:
+        found["kernels"] = operators([one for one in events if is_kernel(one)], time_of)
+        events, sized = ([one for one in some if not is_on_gpu(one)] for some in (events, sized))
+    return found | {"operators": operators(events, time_of), "products": products(sized, trainer.model, time_of)}
 
 
 def split(seen: dict[str, list[float]], wall: float, processor: float) -> dict[str, list[float]]:
@@ -185,37 +201,50 @@ def split(seen: dict[str, list[float]], wall: float, processor: float) -> dict[s
     return parts | {"log and rest": rest}
 
 
-def operators(profiler: Any) -> list[dict[str, Any]]:
+def on_cpu(event: Any) -> float:
+    """Seconds in the operator itself."""
+    return event.self_cpu_time_total / 1e6
+
+
+def on_gpu(event: Any) -> float:
+    """Seconds of the kernels that the operator itself has started; of a kernel, its own."""
+    return event.self_device_time_total / 1e6
+
+
+def is_on_gpu(event: Any) -> bool:
+    return event.device_type != torch.autograd.DeviceType.CPU
+
+
+def is_kernel(event: Any) -> bool:
+    """A kernel or a copy; what the code has named spans kernels that are there themselves."""
+    return is_on_gpu(event) and not event.is_user_annotation
+
+
+def operators(events: Sequence[Any], time_of: Callable[[Any], float]) -> list[dict[str, Any]]:
     """By the time spent in the operator itself, most first."""
-    found = [one for one in profiler.key_averages() if one.self_cpu_time_total > 0]
-    total = sum(one.self_cpu_time_total for one in found)
+    found = [one for one in events if time_of(one) > 0]
+    total = sum(map(time_of, found))
     rows = [
-        {
-            "name": one.key,
-            "seconds": one.self_cpu_time_total / 1e6,
-            "share": one.self_cpu_time_total / total,
-            "calls": one.count,
-        }
-        for one in found
+        {"name": one.key, "seconds": time_of(one), "share": time_of(one) / total, "calls": one.count} for one in found
     ]
     return sorted(rows, key=lambda row: -row["seconds"])
 
 
-def products(profiler: Any, model: torch.nn.Module) -> list[dict[str, Any]]:
+def products(sized: Sequence[Any], model: torch.nn.Module, time_of: Callable[[Any], float]) -> list[dict[str, Any]]:
     """Matrix products by the shapes of what they multiply (n: tokens, or whatever else is no width of the model), with their rate."""
     widths = {size for parameter in model.parameters() for size in parameter.shape} | {1}
     found: dict[tuple[str, str], list[float]] = {}
-    for one in profiler.key_averages(group_by_input_shape=True):
+    for one in sized:
         if one.key in PRODUCTS:
             left, right = [shape for shape in one.input_shapes if len(shape) > 1][
                 -2:
             ]  # in front of them, what is added to
             names = ("×".join(str(size) if size in widths else "n" for size in shape) for shape in (left, right))
             held = found.setdefault((one.key, " ".join(names)), [0.0, 0, 0.0])
-            held[0] += one.self_cpu_time_total / 1e6
+            held[0] += time_of(one)
             held[1] += one.count
             held[2] += 2.0 * one.count * math.prod(left) * right[-1]
-    total = sum(one.self_cpu_time_total for one in profiler.key_averages()) / 1e6
+    total = sum(map(time_of, sized))
     rows = [
         {"name": name, "shapes": shapes, "seconds": seconds, "share": seconds / total, "calls": calls,
          "flops_per_second": flops / max(seconds, 1e-9)}

@@ -3,40 +3,43 @@
 A contender trains one pass over the records, after one step that is not timed (the first batch, twice). All get the same
 weights, the same PEFT adapters, the same AdamW, and an own loop: ours is `seektune.train` (bench/_ours.py), the others'
 TRL's SFTTrainer and Hugging Face's Trainer without activation checkpointing and without logging. The clock runs from the
-end of the untimed step to the end of the last.
+end of the untimed step to the end of the last. Who runs out of memory begins anew with half the micro-batch, and takes as
+many records a step as before.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from _floor import measured
-from _ours import DECAY, RATE, Instant, now, ours, profile, with_warm_up
-from _shapes import HF_GROUPED, OURS, OURS_INT8, SHAPES, TRL, tuned_model
+from _ours import DECAY, RATE, Instant, Ran, now, ours, profile, with_warm_up
+from _shapes import HF_GROUPED, OURS, OURS_INT8, SHAPES, tuned_model
 
-Result = tuple[list[Instant], float]  # ends of the steps, mean loss
+from seektune.runtime import peak_rss
+from seektune.train.trainer import is_out_of_memory
+
+Cut = tuple[int, int]  # what a forward takes (records, or tokens of a packed row), and how many of them a step is
 
 
 def main(job_file: str, result_file: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    import torch
-
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         result = contend(job, Path(folder))
-    from seektune.runtime import peak_rss
-
-    result |= {"peak_memory_bytes": peak_rss(), "threads": torch.get_num_threads()}
+    result |= peak_memory(job) | {"threads": torch.get_num_threads()}
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -46,39 +49,64 @@ def contend(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if job.get("floor"):
         return measured(job)
     name = job["contender"]
-    run = ours if name in (OURS, OURS_INT8) else trl if name in TRL else hugging_face
-    ends, loss = run(job, folder)
-    return timed(job, ends) | {"loss": loss}
+    run = ours if name in (OURS, OURS_INT8) else trl if name.startswith("trl ") else hugging_face
+    ends, loss, (micro, unit) = run(job, folder)
+    return timed(job, ends) | {"loss": loss, "microbatch": micro, "microbatch_unit": unit}
 
 
-def trl(job: dict[str, Any], folder: Path) -> Result:
-    """SFTTrainer; contender: "trl padded", "trl padding-free" or "trl packing"."""
+def peak_memory(job: dict[str, Any]) -> dict[str, int]:
+    """Of the device; of a GPU what the allocator held at most, and what of it was in use."""
+    if job.get("device", "cpu") == "cpu":
+        return {"peak_memory_bytes": peak_rss()}
+    return {
+        "peak_memory_bytes": torch.cuda.max_memory_reserved(),
+        "peak_allocated_bytes": torch.cuda.max_memory_allocated(),
+    }
+
+
+# The peers
+
+
+def trl(job: dict[str, Any], folder: Path) -> Ran:
+    """SFTTrainer; contender: "trl padded", "trl padding-free" or "trl packing", with " liger" behind it or without."""
     from transformers import PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
 
-    way = job["contender"].removeprefix("trl ")
-    dataset, batch_size = rows_of_trl(job, packed=way == "packing")
-    config = SFTConfig(
-        **common(job, folder, math.ceil(len(dataset) / batch_size)), per_device_train_batch_size=batch_size,
-        max_length=None, packing=way == "packing", padding_free=way == "padding-free",
-        dataset_kwargs={"skip_prepare_dataset": True}, train_sampling_strategy="sequential",
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
-    return clocked(SFTTrainer(model=model_of(job), args=config, train_dataset=dataset, processing_class=tokenizer))
+    way = job["contender"].removeprefix("trl ").removesuffix(" liger")
+    packed = way == "packing"
+
+    def train(cut: Cut) -> tuple[list[Instant], float]:
+        dataset, rows = rows_of_trl(job, cut, packed)
+        config = SFTConfig(
+            **common(job, folder, len(dataset), rows, cut[1]), max_length=None, packing=packed,
+            padding_free=way == "padding-free", use_liger_kernel=job["contender"].endswith(" liger"),
+            dataset_kwargs={"skip_prepare_dataset": True}, train_sampling_strategy="sequential",
+        )  # fmt: skip
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
+        return clocked(SFTTrainer(model=model_of(job), args=config, train_dataset=dataset, processing_class=tokenizer))
+
+    (ends, loss), (size, _) = that_fits(train, cuts_of_rows(job) if packed else cuts_of_records(job))
+    return ends, loss, (size, "tokens" if packed else "records")
 
 
-def hugging_face(job: dict[str, Any], folder: Path) -> Result:
+def hugging_face(job: dict[str, Any], folder: Path) -> Ran:
     """transformers' Trainer, padding on the right; contender: "hf trainer padded" or "hf trainer grouped" (by length)."""
     from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, PreTrainedTokenizerFast, TrainingArguments
 
     dataset, grouped = dataset_of(*warmed(job)), job["contender"] == HF_GROUPED
-    arguments = TrainingArguments(
-        **common(job, folder, math.ceil(len(dataset) / job["batch_size"])), per_device_train_batch_size=job["batch_size"],
-        train_sampling_strategy="group_by_length" if grouped else "sequential",
-    )  # fmt: skip
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=placeholder(), pad_token="<pad>", eos_token="<eos>")
     collate = DataCollatorWithPadding(tokenizer) if job.get("labels") else DataCollatorForSeq2Seq(tokenizer)
-    return clocked(trainer_class()(model=model_of(job), args=arguments, train_dataset=dataset, data_collator=collate))
+
+    def train(cut: Cut) -> tuple[list[Instant], float]:
+        arguments = TrainingArguments(
+            **common(job, folder, len(dataset), *cut),
+            train_sampling_strategy="group_by_length" if grouped else "sequential",
+        )
+        made = trainer_class()(model=model_of(job), args=arguments, train_dataset=dataset, data_collator=collate)
+        return clocked(made)
+
+    (ends, loss), (size, _) = that_fits(train, cuts_of_records(job))
+    return ends, loss, (size, "records")
 
 
 def trainer_class() -> Any:
@@ -88,24 +116,26 @@ def trainer_class() -> Any:
     class WarmedUp(Trainer):
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             dataset = train_dataset if train_dataset is not None else self.train_dataset
-            first = self.args.train_batch_size
+            first = self.args.train_batch_size * self.args.gradient_accumulation_steps
             rest = super()._get_train_sampler(dataset.select(range(first, len(dataset))))
             return [*range(first), *(first + index for index in rest)]
 
     return WarmedUp
 
 
-def common(job: dict[str, Any], folder: Path, steps: int) -> dict[str, Any]:
-    """What TRL's and Hugging Face's trainers are told alike."""
+def common(job: dict[str, Any], folder: Path, rows: int, at_once: int, times: int) -> dict[str, Any]:
+    """What TRL's and Hugging Face's trainers are told alike. A step is `times` micro-batches of `at_once` of the `rows`."""
+    gpu = job.get("device", "cpu") != "cpu"
     return {
-        "output_dir": str(folder), "max_steps": steps, "learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": 1.0,
-        "lr_scheduler_type": "constant", "optim": "adamw_torch_fused", "bf16": job["precision"] == "bfloat16", "use_cpu": True,
+        "output_dir": str(folder), "max_steps": math.ceil(rows / (at_once * times)),
+        "per_device_train_batch_size": at_once, "gradient_accumulation_steps": times, "learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": 1.0,
+        "lr_scheduler_type": "constant", "optim": "adamw_torch_fused", "bf16": job["precision"] == "bfloat16", "use_cpu": not gpu,
         "gradient_checkpointing": False, "logging_steps": 10**9, "save_strategy": "no", "report_to": "none",
-        "disable_tqdm": True, "dataloader_pin_memory": False,
+        "disable_tqdm": True, "dataloader_pin_memory": gpu,
     }  # fmt: skip
 
 
-def clocked(trainer: Any) -> Result:
+def clocked(trainer: Any) -> tuple[list[Instant], float]:
     """(ends of the steps, mean loss)."""
     from transformers import PrinterCallback, TrainerCallback
 
@@ -121,18 +151,73 @@ def clocked(trainer: Any) -> Result:
 
 
 def model_of(job: dict[str, Any]) -> Any:
-    return tuned_model(SHAPES[job["shape"]], job["precision"])
+    return tuned_model(SHAPES[job["shape"]], job["precision"], job.get("device", "cpu"))
 
 
-def rows_of_trl(job: dict[str, Any], packed: bool) -> tuple[Any, int]:
-    """(rows with input_ids and labels, rows a step). Packed rows hold as many tokens as a batch of records does, on average."""
+# As much of a step at once as memory holds
+
+
+def cuts_of_records(job: dict[str, Any]) -> Iterator[Cut]:
+    """A whole step at once, then half of its records at a time, down to one; the sizes divide the step."""
+    whole = size = job["batch_size"]
+    yield whole, 1
+    while size > 1:
+        size = next(n for n in range(size // 2, 0, -1) if whole % n == 0)
+        yield size, whole // size
+
+
+def cuts_of_rows(job: dict[str, Any]) -> Iterator[Cut]:
+    """A packed row a step, then rows that are half as long, down to the longest record."""
+    whole = size = job["packed_length"]
+    longest = max(len(ids) for ids, _ in job["sequences"])
+    yield whole, 1
+    while size > longest:
+        size = max(longest, size // 2)
+        yield size, round(whole / size)
+
+
+def that_fits(train: Callable[[Cut], Any], cuts: Iterable[Cut]) -> tuple[Any, Cut]:
+    """What `train` makes of the first cut that memory suffices for, and that cut. Each try begins with the same weights."""
+    said = "out of memory"
+    for cut in cuts:
+        torch.manual_seed(0)
+        found, problem = unless_out_of_memory(train, cut)
+        if not problem:
+            return found, cut
+        said = f"{problem} (at {cut[0]:,} records or tokens of a row)"
+        free_memory()  # not where the error is at hand: it holds the frames, and they hold the tensors
+    raise MemoryError(said)
+
+
+def unless_out_of_memory(train: Callable[[Cut], Any], cut: Cut) -> tuple[Any, str]:
+    try:
+        return train(cut), ""
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, (str(error).splitlines() or ["out of memory"])[0]
+
+
+def free_memory() -> None:
+    """What a try has left on the GPU; its peak begins anew, too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+# Records
+
+
+def rows_of_trl(job: dict[str, Any], cut: Cut, packed: bool) -> tuple[Any, int]:
+    """(rows with input_ids and labels, rows a forward). Packed rows hold as many tokens as a batch of records does, on average."""
     from datasets import concatenate_datasets
     from trl import pack_dataset
 
     if not packed:
-        return dataset_of(*warmed(job)), job["batch_size"]
-    rows = pack_dataset(dataset_of(job["sequences"]), job["packed_length"], "bfd")
-    return concatenate_datasets([rows.select([0]), rows]), 1
+        return dataset_of(*warmed(job)), cut[0]
+    rows = pack_dataset(dataset_of(job["sequences"]), cut[0], "bfd")
+    return concatenate_datasets([rows.select(range(min(cut[1], len(rows)))), rows]), 1
 
 
 def dataset_of(sequences: list[Any], labels: list[int] | None = None) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 OURS, OURS_INT8 = "seektune", "seektune int8"
 TRL = ("trl padded", "trl padding-free", "trl packing")
+TRL_LIGER = tuple(f"{name} liger" for name in TRL)  # the same with liger-kernel's kernels
 HF_GROUPED, HF_PADDED = "hf trainer grouped", "hf trainer padded"
 
 QWEN2 = {"model_type": "qwen2", "tie_word_embeddings": True}
@@ -39,6 +40,7 @@ class Shape:
     )  # records by their source, so that a round takes a minute or less
     batch_size: int = 8
     tokenizer: str = "base:tiny"
+    device: str = "cpu"  # which it is meant for; it can be run on any
 
     @property
     def tuner(self) -> str:
@@ -82,6 +84,41 @@ SHAPES: dict[str, Shape] = {
 }  # fmt: skip
 
 
+def on_gpu(about: str, config: dict[str, Any], rank: int, count: int) -> Shape:
+    """LoRA over a frozen bf16 base, 64 records a step; so many records, of long ones half."""
+    return Shape(
+        about, config, rank=rank, precisions=("bfloat16",), records=("alpaca-like", "dense-text"),
+        count={"alpaca-like": count, "dense-text": count // 2}, batch_size=64, device="cuda",
+    )  # fmt: skip
+
+
+SHAPES |= {
+    "qwen2-0.5b-gpu": on_gpu(SHAPES["qwen2-0.5b"].about, SHAPES["qwen2-0.5b"].config, rank=8, count=512),
+    "qwen2-1.5b": on_gpu(
+        "Qwen2-1.5B's: 28 × 1536, vocabulary 151,936",
+        QWEN2 | {"vocab_size": 151936, "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
+                 "num_attention_heads": 12, "num_key_value_heads": 2},
+        rank=8, count=512,
+    ),
+    "qwen2-7b": on_gpu(
+        "Qwen2-7B's: 28 × 3584, vocabulary 152,064",
+        QWEN2 | {"tie_word_embeddings": False, "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944,
+                 "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4},
+        rank=16, count=256,
+    ),
+    "deepseek-lite": on_gpu(
+        "DeepSeek-V2-Lite's sizes in DeepSeek-V3's form, 12 of its 27 layers: 12 × 2048, latent attention, 6 of 64 experts "
+        "and two shared ones, vocabulary 102,400",
+        DEEPSEEK | {"tie_word_embeddings": False, "vocab_size": 102400, "hidden_size": 2048, "intermediate_size": 10944,
+                    "moe_intermediate_size": 1408, "num_hidden_layers": 12, "num_attention_heads": 16,
+                    "num_key_value_heads": 16, "q_lora_rank": None, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+                    "qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 64, "num_experts_per_tok": 6,
+                    "n_shared_experts": 2},
+        rank=8, count=256,
+    ),
+}  # fmt: skip
+
+
 def has_int8() -> bool:
     """Whether this version of the package can hold a frozen base in int8."""
     try:
@@ -90,8 +127,8 @@ def has_int8() -> bool:
         return False
 
 
-def bare_model(shape: Shape, precision: str) -> Any:
-    """As opened from a folder: without adapters, from torch's current seed."""
+def bare_model(shape: Shape, precision: str, device: str = "cpu") -> Any:
+    """As opened from a folder: without adapters, from torch's current seed. Drawn on its device: a CPU takes minutes over 7B."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -99,7 +136,8 @@ def bare_model(shape: Shape, precision: str) -> Any:
     limit = {"max_position_embeddings": 512 if shape.task == "classify" else 4096}
     config = AutoConfig.for_model(**shape.config, **limit, **ends, pad_token_id=0)
     auto = AutoModelForSequenceClassification if shape.task == "classify" else AutoModelForCausalLM
-    return auto.from_config(config, dtype=getattr(torch, precision) if shape.rank else torch.float32)
+    with torch.device(device):
+        return auto.from_config(config, dtype=getattr(torch, precision) if shape.rank else torch.float32)
 
 
 def tuner_of(shape: Shape) -> Any:
@@ -109,10 +147,10 @@ def tuner_of(shape: Shape) -> Any:
     return LoRA(rank=shape.rank, alpha=2 * shape.rank) if shape.rank else Full()
 
 
-def tuned_model(shape: Shape, precision: str) -> Any:
+def tuned_model(shape: Shape, precision: str, device: str = "cpu") -> Any:
     """The same with the same adapters and dtypes, for contenders that are not ours."""
     from seektune.train.precision import prepare_dtypes
 
-    model = tuner_of(shape).apply(bare_model(shape, precision))
+    model = tuner_of(shape).apply(bare_model(shape, precision, device))
     prepare_dtypes(model, precision)
-    return model
+    return model.to(device)

@@ -4,6 +4,7 @@
     python bench/step.py --shape tiny --records headlines       # the quickstart's records, with base:tiny's tokenizer
     python bench/step.py --shape qwen2-0.5b --records alpaca.jsonl --tokenizer FOLDER --json out.json
     python bench/step.py --profile --shape qwen2-0.5b           # where our step's time goes
+    python bench/step.py --device cuda --shape qwen2-1.5b       # on a GPU (without --shape: every shape that is meant for one)
 
 Every contender is a process of its own (bench/_peers.py); the rounds go through all of them in turn, so that a busy
 neighbour meets all alike. The median of the rounds counts; where a machine is busy, the best round and the processor time
@@ -13,6 +14,7 @@ tell more. Tokens are those of the records; padding is not counted. Shapes stand
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -29,26 +31,29 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from _records import MADE_UP, records  # noqa: E402
-from _shapes import HF_GROUPED, HF_PADDED, OURS, OURS_INT8, SHAPES, TRL, Shape, has_int8  # noqa: E402
-from tables import markdown  # noqa: E402
+from _shapes import HF_GROUPED, HF_PADDED, OURS, OURS_INT8, SHAPES, TRL, TRL_LIGER, Shape, has_int8  # noqa: E402
+from tables import markdown, profile_markdown  # noqa: E402
 
 from seektune import runtime  # noqa: E402
 from seektune.errors import InputError  # noqa: E402
 
 PEERS = {"lm": (*TRL, HF_GROUPED), "classify": (HF_PADDED, HF_GROUPED)}
 PACKAGES = ("trl", "transformers", "peft", "accelerate", "torch")
+GPU_PACKAGES = ("triton", "liger_kernel")
+PEAKS = {"H100": 989.0, "H200": 989.0}  # TFLOP/s of dense bf16 products, as the vendor says
 Job = dict[str, Any]
 
 
 def main() -> int:
     options = arguments().parse_args()
-    known = {OURS, OURS_INT8, *(name for names in PEERS.values() for name in names)}
+    known = {OURS, OURS_INT8, *TRL_LIGER, *(name for names in PEERS.values() for name in names)}
     if unknown := set(options.contenders or ()) - known:
         print(f"error: --contenders: unknown {sorted(unknown)[0]!r}; {', '.join(sorted(known))}", file=sys.stderr)
         return 2
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
     try:
+        gpu_of(options.device)  # says at once where there is none
         found = [(profiled if options.profile else measure)(options, name, *which) for name, *which in tables(options)]
     except (ValueError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -66,7 +71,13 @@ def main() -> int:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", action="append", choices=list(SHAPES), help="may be repeated (default: all)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        choices=list(SHAPES),
+        help="may be repeated (default: all that are meant for the device)",
+    )
     parser.add_argument(
         "--records", help=f"{', '.join(MADE_UP)}, or a file or folder of records (default: the shape's)"
     )
@@ -87,6 +98,11 @@ def arguments() -> argparse.ArgumentParser:
         "--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too"
     )
     parser.add_argument("--profile", action="store_true", help="where our step's time goes, instead of a comparison")
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        help="of a GPU's bf16 products, for the share of it that is reached (default: known cards')",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
     return parser
 
@@ -95,10 +111,14 @@ def tables(options: argparse.Namespace) -> list[tuple[str, str, str]]:
     """(shape, precision, records) of each table."""
     return [
         (name, precision, source)
-        for name in options.shape or SHAPES
-        for precision in ([options.precision] if options.precision else SHAPES[name].precisions or [runtime.fast_precision()])
+        for name in options.shape or [name for name, shape in SHAPES.items() if shape.device == options.device]
+        for precision in ([options.precision] if options.precision else SHAPES[name].precisions or [fast_precision(options.device)])
         for source in ([options.records] if options.records else SHAPES[name].records)
     ]  # fmt: skip
+
+
+def fast_precision(device: str) -> str:
+    return runtime.fast_precision() if device == "cpu" else "bfloat16"
 
 
 def job_of(options: argparse.Namespace, name: str, precision: str, source: str) -> Job:
@@ -107,13 +127,16 @@ def job_of(options: argparse.Namespace, name: str, precision: str, source: str) 
     count = options.count or shape.count.get(source, min(shape.count.values()))
     made = records(source, count, shape.config["vocab_size"], options.tokenizer, shape.labels)
     batch_size = options.batch_size or shape.batch_size
-    return {"shape": name, "precision": precision, "threads": options.threads, "batch_size": batch_size,
+    return {"shape": name, "device": options.device, "precision": precision, "threads": options.threads, "batch_size": batch_size,
             "sequences": made.sequences, "labels": made.labels, "packed_length": packed_length(made.sequences, batch_size)}  # fmt: skip
 
 
 def contenders_of(options: argparse.Namespace, shape: Shape) -> list[str]:
-    ours = [OURS, *([OURS_INT8] if shape.rank and has_int8() else [])]
+    cpu = options.device == "cpu"
+    ours = [OURS, *([OURS_INT8] if cpu and shape.rank and has_int8() else [])]
     peers = PEERS[shape.task] if importlib.util.find_spec("trl") else ()
+    if peers and not cpu and shape.task == "lm" and importlib.util.find_spec("liger_kernel"):
+        peers = (*peers, *TRL_LIGER)
     return [name for name in (*ours, *peers) if not options.contenders or name in options.contenders]
 
 
@@ -139,10 +162,12 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
             print(f"{name} round {number + 1} of {options.rounds}: {contender} {speed}", file=sys.stderr, flush=True)
     lengths = [len(ids) for ids, _ in job["sequences"]]
     contenders = {one: summary(found) for one, found in rounds.items() if found}
+    peak = peak_of(options)
     for one, found in contenders.items():
         found |= beside_floor(found, floor_seconds(floor, rates, precision, one == OURS_INT8), options.threads)
+        found |= beside_peak(found, floor, peak) if peak else {}
     table: dict[str, Any] = {
-        "shape": name, "model": shape.about, "tuner": shape.tuner, "task": shape.task, "precision": precision,
+        "shape": name, "device": options.device, "model": shape.about, "tuner": shape.tuner, "task": shape.task, "precision": precision,
         "batch_size": job["batch_size"], "rounds": options.rounds, "same_environment": options.same_environment,
         "records": {"source": Path(source).name, "count": len(lengths), "tokens": sum(lengths), "longest": max(lengths),
                     "packed_length": job["packed_length"]},
@@ -174,6 +199,32 @@ def beside_floor(found: dict[str, Any], seconds: float, threads: int) -> dict[st
             "processor_share_of_floor": found["tokens_per_processor_second"] * threads / least}  # fmt: skip
 
 
+def beside_peak(found: dict[str, Any], floor: dict[str, float], peak: float) -> dict[str, float]:
+    """The operations of the floor that were done in a second, over the GPU's own figure."""
+    operations = (floor["frozen"] + floor["other"]) / found["tokens"]  # a token
+    return {"share_of_peak": operations * found["tokens_per_second"] / peak}
+
+
+def peak_of(options: argparse.Namespace) -> float | None:
+    """Operations a second that the GPU could do, where they are known."""
+    if options.device == "cpu":
+        return None
+    name = gpu_of(options.device)["name"]
+    known = options.peak_tflops or next((peak for card, peak in PEAKS.items() if card in name), None)
+    return known and known * 1e12
+
+
+@functools.cache
+def gpu_of(device: str) -> dict[str, Any]:
+    """Name and memory, asked for in another process: this one would hold memory of the GPU for itself. {} of a CPU."""
+    if device == "cpu":
+        return {}
+    found = contend({"contender": OURS, "device": device, "threads": 1, "floor": "gpu"}, False)
+    if isinstance(found, str):
+        raise ValueError(f"--device {device}: {found}")
+    return found["gpu"]
+
+
 def profiled(options: argparse.Namespace, name: str, precision: str, source: str) -> dict[str, Any]:
     """Where the time of our step goes, of one process."""
     contender = (options.contenders or [OURS])[0]
@@ -182,22 +233,12 @@ def profiled(options: argparse.Namespace, name: str, precision: str, source: str
     if isinstance(found, str):
         raise ValueError(f"{contender} did not run: {found}")
     tokens = sum(len(ids) for ids, _ in job["sequences"])
-    print(
-        f"## {contender}, {name}, {SHAPES[name].tuner}, {precision}, {len(job['sequences'])} records ({Path(source).name})"
+    title = (
+        f"{contender}, {name}, {SHAPES[name].tuner}, {precision}, {len(job['sequences'])} records ({Path(source).name})"
     )
-    print(f"{tokens:,} tokens in {found['seconds']:.2f} s ({found['processor_seconds']:.2f} s of processor time), "
-          f"{found['steps']} steps, {options.threads} threads; operators from a second pass under torch's profiler.\n")  # fmt: skip
-    print("| phase | seconds | share | processor seconds | share |\n|---|---:|---:|---:|---:|")
-    for phase, (wall, processor) in found["phases"].items():
-        print(f"| {phase} | {wall:.3f} | {wall / found['seconds']:.1%} | {processor:.3f} | {processor / found['processor_seconds']:.1%} |")  # fmt: skip
-    print("\n| operator | self seconds | share | calls |\n|---|---:|---:|---:|")
-    for row in found["operators"][:30]:
-        print(f"| {row['name']} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} |")
-    print("\n| product | shapes | seconds | share | calls | GFLOP/s |\n|---|---|---:|---:|---:|---:|")
-    for row in found["products"][:20]:
-        print(f"| {row['name']} | {row['shapes']} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} | {row['flops_per_second'] / 1e9:.0f} |")  # fmt: skip
-    print(flush=True)
-    return {"shape": name, "precision": precision, "contender": contender, "tokens": tokens} | found
+    found = {"shape": name, "precision": precision, "contender": contender, "tokens": tokens} | found
+    print("\n".join(profile_markdown(found, title, machine(options))) + "\n", flush=True)
+    return found
 
 
 def packed_length(made: list[Any], batch_size: int) -> int:
@@ -224,6 +265,9 @@ def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:
     own = {**runtime.LIBRARIES, **runtime.ALLOCATOR, "GOMP_SPINCOUNT": runtime.spin_count()}
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[
+        0
+    ]  # the peers take all
     return environment | (own if contender in (OURS, OURS_INT8) or same else {})
 
 
@@ -232,6 +276,8 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     seconds, processor = ([one[key] for one in found] for key in ("seconds", "processor_seconds"))
     tokens, learnt = found[0]["tokens"], found[0]["learnt_tokens"]
     middle = statistics.median(seconds)
+    on_gpu = [one["peak_allocated_bytes"] for one in found if "peak_allocated_bytes" in one]
+    cut = min(found, key=lambda one: one.get("microbatch", 0))
     return {
         "tokens": tokens,
         "seconds": seconds,
@@ -243,6 +289,8 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found),
         "steps": found[0]["steps"],
         "loss": found[0]["loss"],
+        **({"peak_allocated_bytes": max(on_gpu)} if on_gpu else {}),
+        **{key: cut[key] for key in ("microbatch", "microbatch_unit") if key in cut},
     }
 
 
@@ -260,8 +308,10 @@ def ratios(contenders: dict[str, Any], name: str = OURS) -> dict[str, Any]:
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
-    return {"cpu": runtime.cpu_name(), "features": runtime.cpu_features(), "cores": runtime.usable_cores(), "threads": options.threads,
+    packages = PACKAGES + (GPU_PACKAGES if options.device != "cpu" else ())
+    versions = {name: importlib.metadata.version(name) for name in packages if importlib.util.find_spec(name)}
+    gpu = gpu_of(options.device)
+    return {**({"gpu": gpu} if gpu else {}), "cpu": runtime.cpu_name(), "features": runtime.cpu_features(), "cores": runtime.usable_cores(), "threads": options.threads,
             "memory_bytes": runtime.memory_bytes(), "load": os.getloadavg()[0], "versions": versions,
             "git": runtime.git_state(HERE)}  # fmt: skip
 

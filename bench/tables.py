@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,39 @@ PAGE = ROOT / "docs" / "performance.md"
 FIGURES = ROOT / "docs" / "figures"
 BLOCK = re.compile(r"(<!-- steps (\S+) -->\n).*?(<!-- /steps -->)", re.S)
 MISSING = "Not measured yet: `python bench/step.py … --json docs/figures/step-{name}.json` makes these figures."
-HEAD = (
-    "| contender | tokens/s | best round | learnt tokens/s | tokens per processor second | floor | of the floor "
-    "| by processor time | peak memory | steps | mean loss | seektune is | and takes |"
-)
+Cell = Callable[[dict[str, Any]], str]
+SPEEDS: dict[str, Cell] = {
+    "tokens/s": lambda one: f"{one['tokens_per_second']:,.0f}",
+    "best round": lambda one: f"{one['best_tokens_per_second']:,.0f}",
+    "learnt tokens/s": lambda one: f"{one['learnt_tokens_per_second']:,.0f}",
+}
+FLOOR: dict[str, Cell] = {
+    "floor": lambda one: f"{one['floor_tokens_per_second']:,.0f}",
+    "of the floor": lambda one: f"{one['share_of_floor']:.0%}",
+}
+PEAK: dict[str, Cell] = {"of the peak": lambda one: f"{one['share_of_peak']:.1%}"}
+MEMORY: dict[str, Cell] = {"peak memory": lambda one: f"{one['peak_memory_bytes'] / 2**20:,.0f} MiB"}
+GPU_MEMORY: dict[str, Cell] = {
+    "of it in use": lambda one: f"{one['peak_allocated_bytes'] / 2**20:,.0f} MiB",
+    "micro-batch": lambda one: f"{one['microbatch']:,} {one['microbatch_unit']}",
+}
+END: dict[str, Cell] = {"steps": lambda one: str(one["steps"]), "mean loss": lambda one: f"{one['loss']:.3f}"}
+CPU_COLUMNS: dict[str, Cell] = {
+    **SPEEDS, "tokens per processor second": lambda one: f"{one['tokens_per_processor_second']:,.0f}", **FLOOR,
+    "by processor time": lambda one: f"{one['processor_share_of_floor']:.0%}", **MEMORY, **END,
+}  # fmt: skip
 
 
-OVERVIEWS = {"all": "step-*.json", "xeon": "xeon-*.json"}  # of the reference machine, and of another one
+def head_of(columns: dict[str, Cell]) -> str:
+    return " | ".join(["| contender", *columns, "seektune is", "and takes |"])
+
+
+HEAD = head_of(CPU_COLUMNS)
+OVERVIEWS = {  # of the reference machine, of another one, of GPUs
+    "all": "step-*.json",
+    "xeon": "xeon-*.json",
+    "gpus": "gpu-*.json",
+}
 
 
 def main() -> int:
@@ -53,8 +80,9 @@ def overview(folder: Path = FIGURES, files: str = "step-*.json") -> str:
     for path in sorted(folder.glob(files)):
         for table in json.loads(path.read_text(encoding="utf-8"))["tables"]:
             rows += [row for key, name in (("ratios", "seektune"), ("ratios_int8", "seektune int8")) if (row := _row(table, key, name))]  # fmt: skip
-    head = ["| model, tuned, arithmetic | records | contender | tokens/s | best peer | its tokens/s | faster | by processor time "
-            "| memory, of the least of the peers | of the floor |", "|---|---|---|---:|---|---:|---:|---:|---:|---:|"]  # fmt: skip
+    by, line = ("", "") if files == OVERVIEWS["gpus"] else (" | by processor time", "---:|")
+    head = [f"| model, tuned, arithmetic | records | contender | tokens/s | best peer | its tokens/s | faster{by} "
+            "| memory, of the least of the peers | of the floor |", f"|---|---|---|---:|---|---:|---:|{line}---:|---:|"]  # fmt: skip
     return "\n".join([*head, *rows]) if rows else MISSING.format(name="NAME")
 
 
@@ -63,9 +91,10 @@ def _row(table: dict[str, Any], key: str, name: str) -> str | None:
     if not best:
         return None
     ours, who = table["contenders"][name], best["who"]["tokens_per_second"]
+    processor = "" if is_gpu(table) else f"| {best['tokens_per_processor_second']:.2f} × "
     return (f"| {table['shape']}, {table['tuner']}, {table['precision']} | {table['records']['source']} | {name} "
             f"| {ours['tokens_per_second']:,.0f} | {who} | {table['contenders'][who]['tokens_per_second']:,.0f} "
-            f"| {best['tokens_per_second']:.2f} × | {best['tokens_per_processor_second']:.2f} × | {best['peak_memory_bytes']:.2f} × "
+            f"| {best['tokens_per_second']:.2f} × {processor}| {best['peak_memory_bytes']:.2f} × "
             f"| {ours['share_of_floor']:.0%} |")  # fmt: skip
 
 
@@ -104,10 +133,24 @@ def memory(folder: Path = FIGURES) -> str:
 
 def markdown(table: dict[str, Any], machine: dict[str, Any], level: int = 2) -> list[str]:
     """One table with what has to be known to read it, as lines."""
-    return [*_heading(table, machine, level), "", HEAD, "|---|" + "---:|" * (HEAD.count("|") - 2),
-            *(_contender(table, name) for name in table["contenders"]),
-            *(f"| {name} | did not run: {reason} |{' |' * (HEAD.count('|') - 3)}" for name, reason in table["failed"].items()),
+    columns = columns_of(table)
+    head = head_of(columns)
+    return [*_heading(table, machine, level), "", head, "|---|" + "---:|" * (head.count("|") - 2),
+            *(_contender(table, name, columns) for name in table["contenders"]),
+            *(f"| {name} | did not run: {reason} |{' |' * (head.count('|') - 3)}" for name, reason in table["failed"].items()),
             *(line for key, name in (("ratios", "seektune"), ("ratios_int8", "seektune int8")) for line in _best(table, key, name))]  # fmt: skip
+
+
+def is_gpu(table: dict[str, Any]) -> bool:
+    return table.get("device", "cpu") != "cpu"
+
+
+def columns_of(table: dict[str, Any]) -> dict[str, Cell]:
+    """On a GPU processor time tells nothing; the share of its peak is there where the peak is known."""
+    if not is_gpu(table):
+        return CPU_COLUMNS
+    peak = PEAK if all("share_of_peak" in one for one in table["contenders"].values()) else {}
+    return SPEEDS | FLOOR | peak | MEMORY | GPU_MEMORY | END
 
 
 def _heading(table: dict[str, Any], machine: dict[str, Any], level: int) -> list[str]:
@@ -122,11 +165,11 @@ def _heading(table: dict[str, Any], machine: dict[str, Any], level: int) -> list
         "",
         f"{table['model']}. {records['count']} records, {records['tokens']:,} tokens, the longest {records['longest']}, "
         f"{table['batch_size']} records a step{packed}. "
-        f"{machine['threads']} threads of {machine['cpu']}, load {machine['load']:.1f}; {versions}. "
+        f"{_gpu(machine)}{machine['threads']} threads of {machine['cpu']}, load {machine['load']:.1f}; {versions}. "
         f"Allocator and OpenMP set for {shared}. "
-        f"Products reached {_giga(rates['float32'])} in fp32, {_giga(rates['bfloat16'])} in bf16, {_giga(rates['int8'])} in int8 (GFLOP/s); "
+        f"{_reached(rates, is_gpu(table))}; "
         f"the floor is {(table['floor']['frozen'] + table['floor']['other']) / records['tokens'] / 1e6:,.1f} MFLOP a token. "
-        f"Medians of {table['rounds']} rounds.{_busy(machine)}",
+        f"Medians of {table['rounds']} rounds.{'' if is_gpu(table) else _busy(machine)}",
     ]  # fmt: skip
 
 
@@ -139,20 +182,23 @@ def _busy(machine: dict[str, Any]) -> str:
     )
 
 
-def _giga(rate: float) -> str:
-    return f"{rate / 1e9:,.0f}"
+def _gpu(machine: dict[str, Any]) -> str:
+    gpu = machine.get("gpu")
+    return f"{gpu['name']} with {gpu['memory_bytes'] / 2**30:.0f} GiB, " if gpu else ""
 
 
-def _contender(table: dict[str, Any], name: str) -> str:
+def _reached(rates: dict[str, float], gpu: bool) -> str:
+    names = {"float32": "fp32", "bfloat16": "bf16"} | ({} if gpu else {"int8": "int8"})
+    unit, name = (1e12, "TFLOP/s") if gpu else (1e9, "GFLOP/s")
+    return (
+        f"Products reached {', '.join(f'{rates[key] / unit:,.0f} in {short}' for key, short in names.items())} ({name})"
+    )
+
+
+def _contender(table: dict[str, Any], name: str, columns: dict[str, Cell]) -> str:
     one, ratio = table["contenders"][name], table["ratios"].get(name)
     times = [f"{ratio['tokens_per_second']:.2f} ×", f"{ratio['peak_memory_bytes']:.2f} ×"] if ratio else ["", ""]
-    cells = [
-        name, f"{one['tokens_per_second']:,.0f}", f"{one['best_tokens_per_second']:,.0f}", f"{one['learnt_tokens_per_second']:,.0f}",
-        f"{one['tokens_per_processor_second']:,.0f}", f"{one['floor_tokens_per_second']:,.0f}", f"{one['share_of_floor']:.0%}",
-        f"{one['processor_share_of_floor']:.0%}", f"{one['peak_memory_bytes'] / 2**20:,.0f} MiB", str(one["steps"]),
-        f"{one['loss']:.3f}", *times,
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join([name, *(cell(one) for cell in columns.values()), *times]) + " |"
 
 
 def _best(table: dict[str, Any], key: str, name: str) -> list[str]:
@@ -160,14 +206,48 @@ def _best(table: dict[str, Any], key: str, name: str) -> list[str]:
     if not best:
         return []
     who = best["who"]
+    processor = "" if is_gpu(table) else (
+        f"{best['tokens_per_processor_second']:.2f} × by processor time ({who['tokens_per_processor_second']}), "
+    )  # fmt: skip
     return ["", f"{name} over the best peer: {best['tokens_per_second']:.2f} × by the medians ({who['tokens_per_second']}), "
                 f"{best['best_tokens_per_second']:.2f} × by the best rounds ({who['best_tokens_per_second']}), "
-                f"{best['tokens_per_processor_second']:.2f} × by processor time ({who['tokens_per_processor_second']}), "
-                f"{best['peak_memory_bytes']:.2f} × the memory ({who['peak_memory_bytes']})."]  # fmt: skip
+                f"{processor}{best['peak_memory_bytes']:.2f} × the memory ({who['peak_memory_bytes']})."]  # fmt: skip
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def profile_markdown(found: dict[str, Any], title: str, machine: dict[str, Any]) -> list[str]:
+    """Where the time of one contender's step went, as lines; `found`: what `step.profiled` keeps."""
+    gpu = "kernels" in found
+    time = "" if gpu else f" ({found['processor_seconds']:.2f} s of processor time)"
+    lines = [
+        f"## {title}",
+        f"{found['tokens']:,} tokens in {found['seconds']:.2f} s{time}, {found['steps']} steps, {_gpu(machine)}"
+        f"{machine['threads']} threads; operators from a second pass under torch's profiler.",
+    ]
+    if gpu:
+        busy = sum(row["seconds"] for row in found["kernels"])
+        lines += [f"The GPU was busy for {busy:.2f} s, {busy / found['seconds']:.1%} of the first pass (sum of the second's kernels and copies)."]  # fmt: skip
+    lines += ["", *_phases(found, gpu), "", *_operators("operator", found["operators"])]
+    if gpu:
+        lines += ["", *_operators("kernel", found["kernels"])]
+    return [*lines, "", "| product | shapes | seconds | share | calls | GFLOP/s |", "|---|---|---:|---:|---:|---:|", *(
+        f"| {row['name']} | {row['shapes']} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} | {row['flops_per_second'] / 1e9:.0f} |"
+        for row in found["products"][:20]
+    )]  # fmt: skip
+
+
+def _phases(found: dict[str, Any], gpu: bool) -> list[str]:
+    """Without processor seconds of a GPU."""
+    lines = ["| phase | seconds | share |" + ("" if gpu else " processor seconds | share |"), "|---|---:|---:|" + ("" if gpu else "---:|---:|")]  # fmt: skip
+    for phase, (wall, processor) in found["phases"].items():
+        more = "" if gpu else f" {processor:.3f} | {processor / found['processor_seconds']:.1%} |"
+        lines.append(f"| {phase} | {wall:.3f} | {wall / found['seconds']:.1%} |{more}")
+    return lines
+
+
+def _operators(kind: str, rows: list[dict[str, Any]]) -> list[str]:
+    return [f"| {kind} | self seconds | share | calls |", "|---|---:|---:|---:|", *(
+        f"| {row['name'][:100]} | {row['seconds']:.3f} | {row['share']:.1%} | {row['calls']} |" for row in rows[:30]
+    )]  # fmt: skip
 
 
 DATA_COLUMNS = ("stage", "figure", "value", "asked", "reached", "data", "seconds")
@@ -199,3 +279,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

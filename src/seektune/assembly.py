@@ -400,7 +400,7 @@ def mixed(ready: Assembled, batches: int) -> dict[str, Any]:
 
 
 def _environment(ready: Assembled) -> dict[str, Any]:
-    pieces = native.told() if ready.device.type == "cpu" else None
+    pieces = native.told(ready.device.type) if ready.device.type in ("cpu", "cuda") else None
     return runtime.environment({"recipe": ready.recipe.seed}, str(ready.device), torch.get_num_threads(), pieces)
 
 

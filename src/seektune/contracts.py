@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,18 @@ class Tree:
     branches: tuple[int, ...]  # tokens of each document behind the prefix; at least 1, rising
 
 
+class Learnt(NamedTuple):
+    """Every learnt token of a micro-batch, document by document: what is read where. All (n,); n may be 0.
+
+    A token of a shared prefix comes once for each document that learns it.
+    """
+
+    positions: torch.Tensor  # int64, in the flattened (rows * time) hidden states: where the token is predicted
+    targets: torch.Tensor  # int64, ids
+    weights: torch.Tensor  # float32, never 0
+    documents: torch.Tensor  # int64, index into `documents` of the batch
+
+
 @dataclass
 class Batch:
     """The documents of one optimizer step; after `data.pack.cut`, one micro-batch of them with its tensors.
@@ -65,6 +77,7 @@ class Batch:
     lengths: tuple[int, ...] = ()  # of each document, whole
     packed: bool = True
     trees: tuple[Tree, ...] = ()  # of the last documents, in their order
+    learnt: Learnt | None = None  # found with the tensors, so that a GPU need not be waited for
     boundary: Any = None  # models.boundary.Boundary: what enters the lowest trained layer, where it has been kept
 
     @property

@@ -171,8 +171,8 @@ def model_facts(ready: Any) -> dict[str, Any]:
     if (saving := getattr(ready, "saving", None)) is not None:
         facts["memory_saved"] = str(saving)
     facts["prefix_cache"] = ready.prefix.reason
-    if next(ready.model.parameters()).device.type == "cpu":
-        facts["memory_bound_pieces"] = native.told()
+    if (kind := next(ready.model.parameters()).device.type) in ("cpu", "cuda"):
+        facts["memory_bound_pieces"] = native.told(kind)
     return facts
 
 

@@ -41,6 +41,7 @@ ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the ker
 }
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "jinja2", "pyarrow")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SIZES = (768, 8192)  # of a square product that keeps a CPU, or a GPU, busy
 BFLOAT16_WORTH = 1.2  # bf16 must be this much faster than fp32: casting costs something too
 CPU_FEATURES = (
     "avx2",
@@ -194,14 +195,15 @@ def measure(device: str = "cpu", cache: Path | None = None) -> Speed:
     """The speed of this machine, timed in less than a second the first time and then read from the cache folder."""
     import torch
 
-    key = files.sha256_text(
-        "|".join(["3", cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device])
-    )
+    machine = ["4", cpu_name(), *cpu_features(), str(torch.get_num_threads()), torch.__version__, device]
+    key = files.sha256_text("|".join([*machine, _device_name(device) or ""]))
     path = (cache or cache_folder()) / f"speed-{key[:16]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Speed(**files.read_json(path))
     single, half = (_product_speed(dtype, device) for dtype in (torch.float32, torch.bfloat16))
     speed = Speed(single, half, _int8_speed(device), _read_speed(device))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     with contextlib.suppress(OSError):  # a cache that cannot be written costs that time again
         files.write_json(path, speed._asdict())
     return speed
@@ -212,18 +214,20 @@ def fast_precision(device: str = "cpu") -> str:
     return measure(device).precision
 
 
-def _product_speed(dtype: torch.dtype, device: str, size: int = 768, seconds: float = 0.12) -> float:
+def _product_speed(dtype: torch.dtype, device: str, seconds: float = 0.12) -> float:
     import torch
 
+    size = SIZES[device.partition(":")[0] == "cuda"]
     own = torch.Generator(device).manual_seed(0)  # what a run draws must not depend on whether this was timed before
     a, b = (torch.randn(size, size, device=device, generator=own).to(dtype) for _ in range(2))
     return 2 * size**3 / _best_time(lambda: a @ b, device, seconds)
 
 
-def _int8_speed(device: str, size: int = 768, seconds: float = 0.06) -> float:
+def _int8_speed(device: str, seconds: float = 0.06) -> float:
     """The faster one of torch's plain int8 product and oneDNN's, which also scales what it has summed."""
     import torch
 
+    size = SIZES[device.partition(":")[0] == "cuda"]
     own = torch.Generator(device).manual_seed(0)
     a, b = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device, generator=own) for _ in range(2))
     ways: list[Callable[[], Any]] = [lambda: torch._int_mm(a, b)]
@@ -240,10 +244,11 @@ def _int8_speed(device: str, size: int = 768, seconds: float = 0.06) -> float:
     return max(found)
 
 
-def _read_speed(device: str, megabytes: int = 128, seconds: float = 0.12) -> float:
+def _read_speed(device: str, seconds: float = 0.12) -> float:
     """Reading more than the caches hold, as decoding reads its weights."""
     import torch
 
+    megabytes = 1024 if device.partition(":")[0] == "cuda" else 128
     block = torch.ones(megabytes << 18, device=device)
     return 4 * block.numel() / _best_time(lambda: block.sum(), device, seconds)
 

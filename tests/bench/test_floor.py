@@ -46,7 +46,7 @@ def counted(shape):
     return counter.get_total_flops(), model
 
 
-@pytest.mark.parametrize("name", ["tiny", "llama-15m", "qwen2-0.5b", "bert-base"])
+@pytest.mark.parametrize("name", ["tiny", "llama-15m", "qwen2-0.5b", "qwen2-7b", "bert-base"])
 def test_the_floor_is_torchs_own_count_less_what_no_loss_asks_for(name):
     shape = small(name)
     total, model = counted(shape)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import _ours
 import _peers
 import _records
+import _shapes
 import step
 from _shapes import SHAPES
 
@@ -120,7 +122,7 @@ def test_phases_add_up_and_do_not_overlap():
 def test_each_shape_has_records_that_it_can_read_and_contenders():
     options = step.arguments().parse_args([])
     found = step.tables(options)
-    assert {name for name, _, _ in found} == set(SHAPES)
+    assert {name for name, _, _ in found} == {name for name, shape in SHAPES.items() if shape.device == "cpu"}
     assert [(p, s) for name, p, s in found if name == "llama-15m"] == [
         (p, s) for p in ("float32", "bfloat16") for s in ("alpaca-like", "dense-text")
     ]
@@ -140,6 +142,128 @@ def test_int8_is_a_contender_where_there_are_frozen_weights_and_the_package_can(
         assert (step.OURS_INT8 in step.contenders_of(options, SHAPES["tiny"])) == can
         assert step.OURS_INT8 not in step.contenders_of(options, SHAPES["llama-15m"])
     assert step.HF_PADDED in step.contenders_of(options, SHAPES["bert-base"]) or not importlib.util.find_spec("trl")
+
+
+def of_gpu(*words):
+    return step.arguments().parse_args(["--device", "cuda", *words])
+
+
+GPU_SHAPES = ["qwen2-0.5b-gpu", "qwen2-1.5b", "qwen2-7b", "deepseek-lite"]
+
+
+def test_a_gpu_runs_its_own_shapes_unless_others_are_named():
+    records = ("alpaca-like", "dense-text")
+    assert step.tables(of_gpu()) == [(name, "bfloat16", source) for name in GPU_SHAPES for source in records]
+    assert step.tables(of_gpu("--shape", "tiny", "--records", "alpaca-like")) == [("tiny", "bfloat16", "alpaca-like")]
+    for name in GPU_SHAPES:
+        assert SHAPES[name].count["dense-text"] * 2 == SHAPES[name].count["alpaca-like"] >= 256
+
+
+@pytest.mark.parametrize("liger", [True, False])
+def test_ligers_kernels_are_contenders_on_a_gpu_and_int8_is_none(liger, monkeypatch):
+    monkeypatch.setattr(step, "has_int8", lambda: True)
+    monkeypatch.setattr(step.importlib.util, "find_spec", lambda name: liger or name != "liger_kernel" or None)
+    more = step.TRL_LIGER if liger else ()
+    assert step.contenders_of(of_gpu(), SHAPES["qwen2-7b"]) == ["seektune", *step.PEERS["lm"], *more]
+    assert step.contenders_of(of_gpu(), SHAPES["bert-base"]) == ["seektune", *step.PEERS["classify"]]
+    cpu = step.contenders_of(step.arguments().parse_args([]), SHAPES["tiny"])
+    assert cpu == ["seektune", "seektune int8", *step.PEERS["lm"]]
+
+
+@pytest.mark.parametrize("name", GPU_SHAPES)
+def test_shapes_of_gpus_can_be_built_and_trained(name, tmp_path, monkeypatch):
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32, "vocab_size": 160}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4, "n_routed_experts": 16}
+    config = {key: sizes.get(key, value) for key, value in SHAPES[name].config.items()}
+    config["num_key_value_heads"] = 4 if name == "deepseek-lite" else 2
+    monkeypatch.setitem(SHAPES, name, dataclasses.replace(SHAPES[name], config=config))
+    found = _peers.contend(JOB | {"shape": name, "device": "cpu"}, tmp_path)
+    assert found["steps"] == 2
+    assert found["loss"] == pytest.approx(np.log(160), rel=0.1)
+    assert found["microbatch"] > 0
+    assert found["microbatch_unit"] == "tokens"
+
+
+def test_the_mixture_of_experts_takes_about_14_gb():
+    model = _shapes.bare_model(SHAPES["deepseek-lite"], "bfloat16", "meta")
+    assert sum(p.nbytes for p in model.parameters()) == pytest.approx(14e9, rel=0.02)
+
+
+def test_micro_batches_are_halved_and_a_step_stays_what_it_is():
+    job = {"batch_size": 8, "packed_length": 100, "sequences": [([0] * 30, 1), ([0] * 20, 1)]}
+    assert list(_peers.cuts_of_records(job)) == [(8, 1), (4, 2), (2, 4), (1, 8)]
+    assert list(_peers.cuts_of_records(job | {"batch_size": 6})) == [(6, 1), (3, 2), (1, 6)]
+    assert list(_peers.cuts_of_rows(job)) == [(100, 1), (50, 2), (30, 3)]
+    assert list(_peers.cuts_of_rows(job | {"packed_length": 30})) == [(30, 1)]
+
+
+def trying(fits, error=torch.OutOfMemoryError):
+    """A made-up training that has memory for so much, and draws a number."""
+    tried = []
+
+    def train(cut):
+        tried.append(cut)
+        if cut[0] > fits:
+            raise error("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+        return torch.rand(1).item()
+
+    return train, tried
+
+
+def test_a_peer_without_memory_begins_anew_with_half():
+    cuts = [(8, 1), (4, 2), (2, 4), (1, 8)]
+    whole, _ = _peers.that_fits(trying(8)[0], cuts)
+    train, tried = trying(2)
+    assert _peers.that_fits(train, cuts) == (whole, (2, 4))  # from the same random state
+    assert tried == cuts[:3]
+    with pytest.raises(MemoryError, match=r"CUDA out of memory. Tried to allocate 2 GiB. \(at 1 "):
+        _peers.that_fits(trying(0)[0], cuts)
+    train, tried = trying(2, ValueError)
+    with pytest.raises(ValueError, match="out of memory"):
+        _peers.that_fits(train, cuts)
+    assert tried == cuts[:1]
+
+
+def test_the_peak_is_that_of_known_cards_or_what_is_said(monkeypatch):
+    for name, words, peak in (("NVIDIA H100 80GB HBM3", [], 989e12), ("NVIDIA H200", [], 989e12), ("Other", [], None),
+                              ("Other", ["--peak-tflops", "312"], 312e12)):  # fmt: skip
+        monkeypatch.setattr(step, "gpu_of", lambda device, name=name: {"name": name})
+        assert step.peak_of(of_gpu(*words)) == peak
+    assert step.peak_of(step.arguments().parse_args(["--peak-tflops", "312"])) is None
+    found = step.beside_peak({"tokens": 100, "tokens_per_second": 50.0}, {"frozen": 3e12, "other": 1e12}, 4e12)
+    assert found == {"share_of_peak": 0.5}
+
+
+def test_a_gpus_figures_are_summed_up():
+    one = {"seconds": 2.0, "processor_seconds": 1.0, "tokens": 100, "learnt_tokens": 50, "steps": 3, "loss": 1.0}
+    of = [one | {"peak_memory_bytes": 9 - n, "peak_allocated_bytes": 5 + n, "microbatch": 8 >> n, "microbatch_unit": "records"}
+          for n in (0, 1)]  # fmt: skip
+    found = step.summary(of)
+    assert (found["peak_memory_bytes"], found["peak_allocated_bytes"], found["microbatch"]) == (9, 6, 4)
+    assert "peak_allocated_bytes" not in step.summary([one | {"peak_memory_bytes": 9}])
+
+
+def event(key, device, kernels, named=False):
+    kind = getattr(torch.autograd.DeviceType, device)
+    return SimpleNamespace(
+        key=key, device_type=kind, is_user_annotation=named, self_device_time_total=kernels, count=2,
+        self_cpu_time_total=1e6, input_shapes=[[7, 4], [4, 5]],
+    )  # fmt: skip
+
+
+def test_a_profile_of_a_gpu_counts_kernels_once():
+    events = [event("aten::mm", "CPU", 3e6), event("gemm", "CUDA", 3e6), event("triton_norm", "CUDA", 1e6),
+              event("Optimizer.step", "CUDA", 4e6, named=True)]  # fmt: skip
+    kernels = _ours.operators([one for one in events if _ours.is_kernel(one)], _ours.on_gpu)
+    assert [(row["name"], row["seconds"], row["share"]) for row in kernels] == [
+        ("gemm", 3.0, 0.75),
+        ("triton_norm", 1.0, 0.25),
+    ]
+    (product,) = _ours.products(
+        [one for one in events if not _ours.is_on_gpu(one)], torch.nn.Linear(4, 5), _ours.on_gpu
+    )
+    assert product["shapes"] == "n×4 4×5"
+    assert product["flops_per_second"] == pytest.approx(2 * 2 * 7 * 4 * 5 / 3.0)
 
 
 def test_dense_text_is_learnt_whole():
@@ -198,6 +322,28 @@ def test_every_peer_sees_the_same_records_and_begins_with_our_loss(name, contend
     assert theirs["loss"] == pytest.approx(ours["loss"], rel=0.2 if labels else 0.01)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+@pytest.mark.parametrize("contender", step.PEERS["lm"], ids=lambda value: value.replace(" ", "-"))
+def test_half_the_micro_batch_takes_the_same_steps(contender, tmp_path, monkeypatch):
+    config = SHAPES["tiny"].config | {"num_hidden_layers": 1}
+    monkeypatch.setitem(SHAPES, "tiny", dataclasses.replace(SHAPES["tiny"], config=config))
+    job = JOB | {"contender": contender, "sequences": [(list(range(10, 18)), 2)] * 8, "packed_length": 16}
+    whole = _peers.contend(job, tmp_path)
+    clocked, tries = _peers.clocked, []
+
+    def narrow(trainer):
+        tries.append(trainer)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return clocked(trainer)
+
+    monkeypatch.setattr(_peers, "clocked", narrow)
+    halved = _peers.contend(job, tmp_path)
+    assert halved["microbatch"] * 2 == whole["microbatch"]
+    assert halved["steps"] == whole["steps"] == 4
+    assert halved["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+
+
 SMALL_RUN = [
     "--shape",
     "tiny",
@@ -229,6 +375,14 @@ def test_a_profile_is_printed(monkeypatch, capsys):
     assert step.main() == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("| forward |", "| waiting for records |", "| aten::mm |", "×256 256×704"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said(monkeypatch, capsys):
+    step.gpu_of.cache_clear()
+    monkeypatch.setattr(sys, "argv", ["step.py", "--device", "cuda", "--shape", "tiny"])
+    assert step.main() == 2
+    assert "error: --device cuda: " in capsys.readouterr().err
 
 
 def test_an_unknown_contender_is_refused(monkeypatch, capsys):

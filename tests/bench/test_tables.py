@@ -75,6 +75,61 @@ def test_a_table_tells_what_has_to_be_known(tmp_path: Path) -> None:
     assert {row.count("|") for row in rows} == {tables.HEAD.count("|")}
 
 
+MORE = {"peak_allocated_bytes": 300 << 20, "microbatch": 4096, "microbatch_unit": "tokens", "share_of_peak": 0.414}
+GPU_FACTS = FACTS | {
+    "tables": [TABLE | {"device": "cuda", "contenders": {k: one | MORE for k, one in TABLE["contenders"].items()}}],
+    "machine": FACTS["machine"] | {"load": 9.0, "gpu": {"name": "A GPU", "memory_bytes": 80 << 30}},
+}  # fmt: skip
+
+
+def test_a_table_of_a_gpu_names_it_and_leaves_processor_time_out(tmp_path: Path) -> None:
+    (tmp_path / "step-gpu.json").write_text(json.dumps(GPU_FACTS))
+    text = tables.steps("gpu", tmp_path)
+    assert "A GPU with 80 GiB, 2 threads of A CPU" in text
+    assert "Products reached 0 in fp32, 0 in bf16 (TFLOP/s)" in text
+    assert "processor" not in text
+    assert "busy" not in text
+    head = next(line for line in text.splitlines() if line.startswith("| contender"))
+    assert head == (
+        "| contender | tokens/s | best round | learnt tokens/s | floor | of the floor | of the peak | peak memory | of it in use "
+        "| micro-batch | steps | mean loss | seektune is | and takes |"
+    )
+    assert (
+        "| seektune | 120 | 120 | 60 | 200 | 60% | 41.4% | 500 MiB | 300 MiB | 4,096 tokens | 3 | 1.500 |  |  |" in text
+    )
+    assert {row.count("|") for row in text.splitlines() if row.startswith("|")} == {head.count("|")}
+
+
+def test_without_a_known_peak_there_is_no_column_for_it() -> None:
+    table = copy.deepcopy(GPU_FACTS["tables"][0])
+    for one in table["contenders"].values():
+        del one["share_of_peak"]
+    assert "of the peak" not in "\n".join(tables.markdown(table, GPU_FACTS["machine"]))
+
+
+def test_the_overview_of_gpus_has_no_processor_time(tmp_path: Path) -> None:
+    (tmp_path / "gpu-h100.json").write_text(json.dumps(GPU_FACTS))
+    head, line, row = tables.steps("gpus", tmp_path).splitlines()
+    assert "processor" not in head
+    assert head.count("|") == line.count("|") == row.count("|")
+    assert "| seektune | 120 | trl packing | 40 | 3.00 × | 0.50 × | 60% |" in row
+
+
+def test_a_profile_of_a_gpu_says_how_busy_it_was() -> None:
+    row = {"name": "gemm", "seconds": 1.5, "share": 1.0, "calls": 3}
+    product = row | {"shapes": "n×4 4×5", "flops_per_second": 2e12}
+    found = {"tokens": 1000, "seconds": 2.0, "processor_seconds": 3.0, "steps": 2, "phases": {"forward": [1.0, 1.5]},
+             "operators": [row], "products": [product]}  # fmt: skip
+    gpu = "\n".join(tables.profile_markdown(found | {"kernels": [row]}, "seektune, tiny", GPU_FACTS["machine"]))
+    assert "busy for 1.50 s, 75.0% of the first pass" in gpu
+    assert "| kernel | self seconds" in gpu
+    assert "| forward | 1.000 | 50.0% |" in gpu
+    assert "processor" not in gpu
+    cpu = "\n".join(tables.profile_markdown(found, "seektune, tiny", FACTS["machine"]))
+    assert "| forward | 1.000 | 50.0% | 1.500 | 50.0% |" in cpu
+    assert "kernel" not in cpu
+
+
 def test_the_overview_has_a_row_for_each_of_ours(tmp_path: Path) -> None:
     assert "Not measured yet" in tables.overview(tmp_path)
     facts = copy.deepcopy(FACTS)

@@ -7,12 +7,13 @@ cannot keep documents apart gets one document a row, padded on the right, with n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..contracts import Batch, Document
+from ..contracts import Batch, Document, Learnt
 from . import trees
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ..contracts import Tree
@@ -94,49 +95,29 @@ def collate(
         segments[row, place] = number
         weights[row, place[1:]] += document.weights[1:]
     move = lambda array: torch.from_numpy(array).to(device)  # noqa: E731
-    return Batch(documents, move(ids), move(positions), move(segments), move(weights), lengths, packed, grown)
+    starts = [0] * len(documents) if packed else [width * row for row in range(len(documents))]
+    learnt = _learnt(documents, [start + place for start, place in zip(starts, places, strict=True)])
+    found = Learnt(*map(move, learnt))
+    return Batch(documents, move(ids), move(positions), move(segments), move(weights), lengths, packed, grown, found)
 
 
-class Learnt(NamedTuple):
-    """Every learnt token of a micro-batch, document by document: what is read where. All (n,); n may be 0.
+def _learnt(documents: Sequence[Document], places: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The parts of `Learnt`. From the documents: the first token of a branch is predicted at the end of the prefix, not by
+    its neighbour in the row. `places`: of each document's tokens in the flattened rows."""
+    import numpy as np
 
-    A token of a shared prefix comes once for each document that learns it.
-    """
-
-    positions: torch.Tensor  # in the flattened (rows * time) hidden states: where the token is predicted
-    targets: torch.Tensor  # ids
-    weights: torch.Tensor  # float32, never 0
-    documents: torch.Tensor  # index into `batch.documents`
+    found = []
+    for number, (document, place) in enumerate(zip(documents, places, strict=True)):
+        at = 1 + np.flatnonzero(document.weights[1:])
+        found.append((place[at - 1], document.ids[at], document.weights[at], np.full(len(at), number)))
+    kinds = (np.int64, np.int64, np.float32, np.int64)
+    return [np.concatenate(part).astype(kind) for part, kind in zip(zip(*found, strict=True), kinds, strict=True)]
 
 
 def learnt_positions(batch: Batch) -> Learnt:
     """Where the head is needed, for what, and for whom: the one description of it that losses work from."""
-    assert batch.ids is not None and batch.weights is not None and batch.segments is not None
-    if batch.trees:
-        return _learnt_of_trees(batch)
-    row, time = (batch.weights[:, 1:] != 0).nonzero(as_tuple=True)
-    index = row * batch.ids.shape[1] + time
-    ids, weights, segments = (
-        x.flatten().index_select(0, index + 1) for x in (batch.ids, batch.weights, batch.segments)
-    )
-    return Learnt(index, ids, weights, segments)
-
-
-def _learnt_of_trees(batch: Batch) -> Learnt:
-    """From the documents: the first token of a branch is predicted at the end of the prefix, not by its neighbour in the row."""
-    import numpy as np
-    import torch
-
-    assert batch.ids is not None
-    found = []
-    for number, (document, place) in enumerate(
-        zip(batch.documents, trees.places(batch.lengths, batch.trees), strict=True)
-    ):
-        learnt = 1 + np.flatnonzero(document.weights[1:])
-        found.append((place[learnt - 1], document.ids[learnt], document.weights[learnt], np.full(len(learnt), number)))
-    kinds = (np.int64, np.int64, np.float32, np.int64)
-    parts = (np.concatenate(part).astype(kind) for part, kind in zip(zip(*found, strict=True), kinds, strict=True))
-    return Learnt(*(torch.from_numpy(part).to(batch.ids.device) for part in parts))
+    assert batch.learnt is not None
+    return batch.learnt
 
 
 def first_positions(batch: Batch) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..contracts import Answer, Batch, Document, Record
-from ..data.pack import cut
+from ..data.pack import cut, learnt_positions
 from ..data.tags import Span, spans_of_pieces
 from ..errors import DataError, problem
 from ..models import forward
@@ -222,9 +222,7 @@ class Engine:
 def _document_sums(model: torch.nn.Module, batch: Batch) -> list[tuple[float, float]]:
     """(sum of weight × -log p, sum of weights) of each document of a batch."""
     losses, weights = forward.token_losses(model, batch)
-    assert batch.segments is not None
-    assert batch.weights is not None
-    owners = batch.segments[:, 1:][batch.weights[:, 1:] != 0].cpu()
+    owners = learnt_positions(batch).documents.cpu()
     columns = torch.stack([losses * weights, weights], 1).cpu().double()
     sums = torch.zeros(len(batch.documents), 2, dtype=torch.float64).index_add_(0, owners, columns)
     return [(total, weight) for total, weight in sums.tolist()]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from .kernels.attend import attend_documents
+from .kernels import attend, attend_gpu
 
 if TYPE_CHECKING:
     from .trees import Trees
@@ -62,7 +62,8 @@ class Layout:
 
     lengths: tuple[int, ...] | None = None  # of the documents of a packed row; None: the model's own mask is enough
     segments: torch.Tensor | None = None  # (1, time)
-    groups: Groups | None = None
+    groups: Groups | None = None  # found when they are asked for
+    ends: attend_gpu.Ends | None = None  # likewise
     trees: Trees | None = (
         None  # where documents share prefixes; `lengths` and `groups` are then of what stands before the branches
     )
@@ -105,16 +106,36 @@ def laid_out(
 ) -> Iterator[None]:
     """Tell the attention function where documents end. Deliberately not undone on leaving: see `Layout`."""
     lengths = trees.roots if trees is not None else lengths
-    if lengths != current.lengths or current.groups is None:
-        current.groups = Groups.of(lengths, segments.device) if lengths and segments is not None else None
+    if lengths != current.lengths or segments is None or segments.device != _device():
+        current.groups = current.ends = None
     current.lengths, current.segments, current.trees, current.rows = lengths, segments, trees, None
     yield
 
 
 def clear(rows: tuple[int, ...] | None = None) -> None:
     """From here on the model's own mask is enough; `rows`: lengths of the documents, one a row, where that is known."""
-    current.lengths = current.segments = current.groups = current.trees = None
+    current.lengths = current.segments = current.groups = current.ends = current.trees = None
     current.rows = rows
+
+
+def _device() -> torch.device | None:
+    return current.segments.device if current.segments is not None else None
+
+
+def _groups() -> Groups:
+    """Of the row that is being computed."""
+    if current.groups is None:
+        assert current.lengths is not None and current.segments is not None
+        current.groups = Groups.of(current.lengths, current.segments.device)
+    return current.groups
+
+
+def _ends() -> attend_gpu.Ends:
+    """Likewise."""
+    if current.ends is None:
+        assert current.lengths is not None and current.segments is not None
+        current.ends = attend_gpu.Ends.of(current.lengths, current.segments.device)
+    return current.ends
 
 
 def register() -> str:
@@ -187,25 +208,27 @@ def document_attention(
     """query (batch, heads, time, dim), key and value (batch, kv heads, time, dim) -> (batch, time, heads, dim)."""
     causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     softcap, sinks = rest.get("softcap"), rest.get("s_aux")
-    attend = _attend if softcap is None and sinks is None and rest.get("position_bias") is None else _attend_by_hand
+    plain = softcap is None and sinks is None and rest.get("position_bias") is None
 
     def one(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        return attend(q, k, v, mask, causal and mask is None and q.shape[2] > 1, dropout, scaling, rest)
+        way = _attend if plain else _attend_by_hand
+        return way(q, k, v, mask, causal and mask is None and q.shape[2] > 1, dropout, scaling, rest)
 
-    groups, fast = current.groups, attend is _attend and dropout < 1 and query.device.type == "cpu"
-    if attention_mask is not None or groups is None or query.shape[2] != current.segments.shape[-1]:  # type: ignore[union-attr]
+    segments = current.segments if current.lengths else None
+    if attention_mask is not None or segments is None or query.shape[2] != segments.shape[-1]:
         return one(query, *_repeated(query, key, value), attention_mask).transpose(1, 2).contiguous(), None
     branches = None
     if current.trees is not None:
         if not causal:
             raise ValueError("documents share a prefix only where attention is causal")
         query, key, value, branches = current.trees.attend(query, *_repeated(query, key, value), one)
-    if fast:
-        whole = attend_documents(
-            query[0], key[0], value[0], current.lengths or (), _scale(query, scaling), causal, dropout
-        )
+    how = (_scale(query, scaling), causal, dropout)
+    if plain and dropout < 1 and query.device.type == "cpu":
+        whole = attend.attend_documents(query[0], key[0], value[0], current.lengths or (), *how)
+    elif plain and dropout < 1 and query.device.type == "cuda":
+        whole = attend_gpu.attend_documents(query[0], key[0], value[0], _ends(), *how)
     else:
-        whole = _by_groups(query, *_repeated(query, key, value), groups, causal, one)
+        whole = _by_groups(query, *_repeated(query, key, value), _groups(), causal, one)
     return (whole if branches is None else torch.cat([whole, branches])).unsqueeze(0), None
 
 

@@ -295,7 +295,7 @@ def logits_of(model: Any, precision: Any, kind: str = "cpu") -> Logits:
     if plain:
         softcap = getattr(heads.base_of(model).config.get_text_config(), "final_logit_softcapping", None)
         in_place = cross_entropy.is_in_place(kind, precision.dtype, softcap)
-        rows, each = cross_entropy.chunk_of(vocabulary, precision.dtype, in_place)
+        rows, each = cross_entropy.chunk_of(vocabulary, precision.dtype, in_place, kind)
         return Logits(each, rows)
     return Logits(4 * LOGITS_LIVE * vocabulary)
 

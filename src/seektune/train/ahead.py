@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..contracts import Batch, Source
+from ..contracts import Batch, Learnt, Source
 
 DEPTH = 2  # steps that lie ready
 ENDED = object()
@@ -121,4 +121,5 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 def _each(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
     values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
     tensors: dict[str, Any] = {name: change(value) for name, value in values.items() if isinstance(value, torch.Tensor)}
-    return dataclasses.replace(batch, **tensors)
+    learnt = None if batch.learnt is None else Learnt(*map(change, batch.learnt))
+    return dataclasses.replace(batch, learnt=learnt, **tensors)

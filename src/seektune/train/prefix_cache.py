@@ -278,7 +278,7 @@ def key_facts(model: Any, layer: int, precision: Precision, rows: str) -> dict[s
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": [runtime.cpu_name(), runtime.cpu_features(), torch.get_num_threads(), not native.why_not()],
+        "cpu": [runtime.cpu_name(), runtime.cpu_features(), torch.get_num_threads(), not native.why_not(device.type)],
     }  # fmt: skip
 
 

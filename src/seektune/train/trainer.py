@@ -227,7 +227,7 @@ class Trainer:
         if annotate := getattr(self.objective, "annotate", None):
             annotate(self.model, fresh)
         scale = self._scale(batch)
-        total, weight, tallied = 0.0, 0.0, dict[str, tuple[float, float]]()
+        totals, weight, tallied = list[torch.Tensor](), 0.0, dict[str, tuple[float, float]]()
         for micro in self._micros(batch, fresh.documents):
             if self.prefix is not None:
                 self.prefix.attach(self.model, micro)
@@ -235,10 +235,11 @@ class Trainer:
                 loss = self.objective.loss(self.model, micro)
             self.precision.scale(loss.total * scale).backward()
             self._release()
-            total, weight = total + float(loss.total.detach()), weight + loss.weight
+            totals, weight = [*totals, loss.total.detach()], weight + loss.weight
             for name, (value, count) in loss.metrics.items():
                 held = tallied.get(name, (0.0, 0.0))
                 tallied[name] = (held[0] + value, held[1] + count)
+        total = sum(map(float, totals))  # at the end: each of them has a GPU waited for
         return total, weight, {name: value / count for name, (value, count) in tallied.items() if count}
 
     def _release(self) -> None:

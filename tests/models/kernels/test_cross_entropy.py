@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from seektune.models.kernels import cross_entropy as kernel
+from seektune.models.kernels import native
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -93,9 +94,11 @@ def test_logits_never_exceed_the_set_size(both_ways: str, monkeypatch: pytest.Mo
     in_place = kernel.is_in_place("cpu", torch.float32, None)
     assert in_place == (both_ways == "compiled")
     assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * kernel.LIVE)
-    assert not kernel.is_in_place("cpu", torch.float32, softcap=3.0) and not kernel.is_in_place(
-        "cuda", torch.float32, None
+    assert not kernel.is_in_place("cpu", torch.float32, softcap=3.0)
+    assert kernel.is_in_place("cuda", torch.float32, None) == (
+        not torch.cuda.is_available() or not native.why_not("cuda")
     )
+    assert kernel.chunk_of(50, torch.float32, in_place, "cuda")[0] == kernel.ON_GPU // 200
     assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50 * kernel.LIVE)
 
 

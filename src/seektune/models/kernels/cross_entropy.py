@@ -18,24 +18,26 @@ from . import native
 from .arithmetic import arithmetic
 
 LOGITS_BYTES = 128 << 20  # of a chunk: with fewer tokens, laying out a large head takes as long as its product
+ON_GPU = 512 << 20  # there a chunk has to keep all its processors busy, and the head is read anew for each
 # Copies at once: the logits as the head gives them, p in float32, and p in the arithmetic's type, in units of float32. Where they
 # become p in place, the hole that another chunk has left: they have a new size each time.
 LIVE = 2
 LEAST = 1e-30  # of a probability from which -log p is taken
 
 
-def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool) -> tuple[int, int]:
+def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool, device: str = "cpu") -> tuple[int, int]:
     """(tokens whose logits are there at once, bytes that those of each take at the most). `dtype` of the arithmetic.
 
     `in_place`: logits become p and their own gradient where they are (`is_in_place`).
     """
     held = dtype.itemsize if in_place else 4
-    return max(1, LOGITS_BYTES // (held * vocabulary)), held * LIVE * vocabulary
+    return max(1, (ON_GPU if device == "cuda" else LOGITS_BYTES) // (held * vocabulary)), held * LIVE * vocabulary
 
 
 def is_in_place(device: str, dtype: torch.dtype, softcap: float | None) -> bool:
     """Whether a compiled piece takes the logits (kernels/native.py)."""
-    return device == "cpu" and softcap is None and dtype in native.TYPES and native.library(dtype) is not None
+    planned = device == "cuda" and not torch.cuda.is_available()  # for a GPU elsewhere: Triton comes with torch there
+    return softcap is None and (planned or native.takes(device, dtype))
 
 
 def cross_entropy(
@@ -128,7 +130,8 @@ class _Head:
 
 def _slices(hidden: torch.Tensor, vocabulary: int, softcap: float | None) -> Iterator[slice]:
     """Of the tokens of one chunk after the other."""
-    size, _ = chunk_of(vocabulary, hidden.dtype, is_in_place(hidden.device.type, hidden.dtype, softcap))
+    device = hidden.device.type
+    size, _ = chunk_of(vocabulary, hidden.dtype, is_in_place(device, hidden.dtype, softcap), device)
     return (slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size))
 
 

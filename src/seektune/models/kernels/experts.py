@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from . import experts_gpu
 from .arithmetic import arithmetic
 from .mlp import Act, activated, gated_back
 
@@ -66,6 +67,8 @@ def experts(
     hidden (tokens, width), gate_up (experts, 2 · inner, width) with the gates first, down (experts, width, inner), index and
     weights (tokens, choices) -> (tokens, width).
     """
+    if experts_gpu.takes(dtype := arithmetic(hidden), gate_up, down):
+        return experts_gpu.Grouped.apply(hidden, gate_up, down, weights, index, act, dtype)
     return Experts.apply(hidden, gate_up, down, weights, index, act)
 
 

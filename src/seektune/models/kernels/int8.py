@@ -61,7 +61,7 @@ def quantise(weight: torch.Tensor) -> Int8:
 
 def quantise_rows(rows: torch.Tensor, columns: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8 (tokens, width), scale of each token (tokens, 1) float32) of `rows`, or of rows * columns."""
-    if native.ready(rows):
+    if not rows.is_cuda and native.ready(rows):
         return native.quantise(rows, columns)
     small = torch.empty(rows.shape, dtype=torch.int8, device=rows.device)
     scales = torch.empty(len(rows), 1, dtype=torch.float32, device=rows.device)
@@ -78,7 +78,7 @@ def _multiplied(
 ) -> torch.Tensor:
     """small (tokens, inner) int8 times matrix (inner, out) int8, times a factor per token, and a scale per column."""
     y = torch.empty(len(small), matrix.shape[1], dtype=dtype, device=small.device)
-    compiled = native.ready(y)
+    compiled = not y.is_cuda and native.ready(y)
     for columns in _columns(y):
         into, some = y[:, columns], scales[columns] if scales is not None else None
         sums = torch._int_mm(small, matrix[:, columns])

@@ -1,7 +1,8 @@
 """Pieces that memory bounds, compiled: native.c is built once, by the C compiler of this machine, and kept in the cache folder.
+On a CUDA GPU they are gpu.py's, by Triton.
 
-Never required: without a compiler, on a GPU, and for tensors of another kind the callers take torch's own operations, several
-passes for each of ours. SEEKTUNE_NATIVE=0 asks for that. A library is taken only if its gates are those of torch.
+Never required: without a compiler, and for tensors of another kind, the callers take torch's own operations, several passes
+for each of ours. SEEKTUNE_NATIVE=0 asks for that. What was compiled is taken only if its gates are those of torch.
 """
 
 from __future__ import annotations
@@ -31,21 +32,31 @@ SECONDS = 60  # for a build, which takes one
 OWN = (torch.Tensor, torch.nn.Parameter)
 DRAWN = "FakeTensor"  # passes for such a tensor and has a shape only (models/blueprint.py): it is given shapes, too
 SWITCH = "SEEKTUNE_NATIVE"
+GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def ready(*tensors: torch.Tensor) -> bool:
-    """Whether the compiled pieces take these: on the CPU, of one type, a row behind the other."""
-    dtype = tensors[0].dtype
+    """Whether the compiled pieces take these: on one device, of one type, a row behind the other. int8 has none on a GPU."""
+    dtype, device = tensors[0].dtype, tensors[0].device
     for x in tensors:
-        if x.dtype != dtype or x.device.type != "cpu" or not x.is_contiguous():
+        if x.dtype != dtype or x.device != device or not x.is_contiguous():
             return False
-        if type(x) not in OWN and type(x).__name__ != DRAWN:
+        if type(x) not in OWN and (type(x).__name__ != DRAWN or device.type != "cpu"):
             return False
-    return dtype in TYPES and library(dtype) is not None
+    return takes(device.type, dtype)
+
+
+def takes(device: str, dtype: torch.dtype) -> bool:
+    """Whether there are compiled pieces for this kind of device and type."""
+    if device == "cuda":
+        return dtype in GPU_TYPES and _on_gpu()[0] is not None
+    return device == "cpu" and dtype in TYPES and library(dtype) is not None
 
 
 def gated(gate: torch.Tensor, up: torch.Tensor, act: str) -> torch.Tensor:
     """act(gate) * up."""
+    if gate.is_cuda:
+        return gpu().gated(gate, up, act)
     out = torch.empty_like(gate)
     _call("gated_ahead", gate, gate.numel(), gate, up, out, act != "silu")
     return out
@@ -55,25 +66,40 @@ def gated_back(
     grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, act: str, grad_gate: torch.Tensor, grad_up: torch.Tensor
 ) -> None:
     """Fills the gradients of `gate` and `up`; `grad_gate` may be `grad` itself."""
-    _call("gated_back", gate, gate.numel(), gate, up, grad, grad_gate, grad_up, act != "silu")
+    if gate.is_cuda:
+        gpu().gated_back(grad, gate, up, act, grad_gate, grad_up)
+    else:
+        _call("gated_back", gate, gate.numel(), gate, up, grad, grad_gate, grad_up, act != "silu")
 
 
 def norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
     """(RMSNorm of rows (tokens, width), what each was multiplied with (tokens, 1) float32)."""
+    if rows.is_cuda:
+        return gpu().norm(rows, weight, eps)
     y, inverse = torch.empty_like(rows), torch.empty(len(rows), 1, dtype=torch.float32)
     _call("norm_ahead", rows, *rows.shape, rows, weight, float(eps), y, inverse)
     return y, inverse
 
 
-def norm_back(rows: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor) -> torch.Tensor:
-    """The gradient of `rows`."""
+def norm_back(
+    rows: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, inverse: torch.Tensor, wants_weight: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The gradients of `rows` and, where it is wanted, which only a GPU has, of `weight`."""
+    if rows.is_cuda:
+        return gpu().norm_back(rows, grad, weight, inverse, wants_weight)
+    assert not wants_weight
     found = torch.empty_like(rows)
     _call("norm_back", rows, *rows.shape, rows, grad, weight, inverse, found)
-    return found
+    return found, None
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> torch.Tensor:
-    """-log p (tokens,) float32; where its gradient is wanted, logits (tokens, vocabulary) become that. Targets: int64."""
+    """-log p (tokens,) float32; where its gradient is wanted, logits (tokens, vocabulary) become that. Targets: int64.
+
+    A target outside of the vocabulary raises IndexError; on a GPU, which nothing here waits for, its loss is no number.
+    """
+    if logits.is_cuda:
+        return gpu().cross_entropy(logits, targets, wanted)
     if type(logits) in OWN and len(targets):
         least, most = map(int, targets.aminmax())
         if least < 0 or most >= logits.shape[1]:
@@ -117,19 +143,45 @@ def _given(value: Any) -> Any:
 # Building
 
 
-def why_not() -> str:
-    """ "" where the compiled pieces are in use; else the reason."""
+def why_not(device: str = "cpu") -> str:
+    """ "" where the compiled pieces are in use on this kind of device; else the reason."""
+    if device == "cuda":
+        return _on_gpu()[1]
     return next((reason for _, reason in map(_open, TYPES) if reason), "")
 
 
-def told() -> str:
+def told(device: str = "cpu") -> str:
     """For people, and for `environment.json`: results differ in the last bits."""
-    reason = why_not()
+    reason = why_not(device)
     return f"torch's operations ({reason})" if reason else "compiled"
 
 
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
     return _open(dtype)[0]
+
+
+def gpu() -> Any:
+    """gpu.py, where `takes` says so."""
+    return _on_gpu()[0]
+
+
+@functools.cache
+def _on_gpu() -> tuple[Any, str]:
+    """(gpu.py, "") or (None, the reason)."""
+    if os.environ.get(SWITCH) == "0":
+        return None, f"{SWITCH}=0"
+    if not torch.cuda.is_available():
+        return None, "there is no CUDA GPU"
+    try:
+        from . import gpu as made
+
+        gate, up = (torch.linspace(-9, 9, 300, device="cuda").roll(by) for by in (0, 7))
+        same = torch.allclose(made.gated(gate, up, "silu"), torch.nn.functional.silu(gate) * up, rtol=1e-4, atol=1e-5)
+    except ImportError:
+        return None, "Triton is not installed; it would make them faster"
+    except Exception as error:  # of Triton, of the compiler that it calls, of the driver
+        return None, f"Triton does not work here ({type(error).__name__})"
+    return (made, "") if same else (None, "Triton gives other numbers than torch")
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import torch
 from . import native
 
 TOGETHER = 1 << 18  # numbers that are computed at once, so that what lies between stays in the cache
+ON_GPU = 1 << 26  # there each part costs ten launches
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -34,8 +35,9 @@ class RMSNorm(torch.autograd.Function):
         wants_x, wants_weight = ctx.needs_input_grad[:2]
         grad_x = torch.empty_like(rows) if wants_x else None
         grad_weight = torch.zeros(rows.shape[1], dtype=torch.float32, device=rows.device) if wants_weight else None
-        if wants_x and not wants_weight and native.ready(rows, grad, weight):
-            return native.norm_back(rows, grad, weight.detach(), inverse).view(ctx.shape), None, None
+        if wants_x and (rows.is_cuda or not wants_weight) and native.ready(rows, grad, weight):
+            found, summed = native.norm_back(rows, grad, weight.detach(), inverse, wants_weight)
+            return found.view(ctx.shape), summed, None
         factors = weight.detach().float()
         for part in _parts(rows):
             unit, back = rows[part] * inverse[part], grad[part].float()
@@ -62,5 +64,5 @@ def _norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> tuple[torch.T
 
 
 def _parts(rows: torch.Tensor) -> list[slice]:
-    size = max(1, TOGETHER // rows.shape[1])
+    size = max(1, (ON_GPU if rows.is_cuda else TOGETHER) // rows.shape[1])
     return [slice(start, start + size) for start in range(0, len(rows), size)]

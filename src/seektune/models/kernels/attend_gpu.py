@@ -1,0 +1,136 @@
+"""Attention within each document of a packed row on a CUDA GPU: one call for all documents, whatever their lengths.
+
+torch carries two kernels that take the ends of documents: FlashAttention-2 (https://arxiv.org/abs/2307.08691) for 16 bits,
+and the memory-efficient one (https://arxiv.org/abs/2112.05682) for float32 and older GPUs. No further package is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from .arithmetic import arithmetic
+
+WIDEST = 256  # of a head that FlashAttention takes
+EIGHTH = 8  # the width of a head must be a multiple of this
+CAUSAL = 1  # of the memory-efficient kernel's masks: by position, counted from the first
+
+
+class Ends(NamedTuple):
+    """Where the documents of a row begin and end."""
+
+    places: torch.Tensor  # (documents + 1,) int32, on the GPU
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: tuple[int, ...], device: torch.device) -> Ends:
+        places = torch.tensor((0, *lengths), dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return cls(places.to(device, non_blocking=True), max(lengths))
+
+
+def attend_documents(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    ends: Ends,
+    scaling: float,
+    causal: bool = True,
+    dropout: float = 0.0,
+) -> torch.Tensor:
+    """q (heads, time, dim), k and v (kv heads, time, dim or dim of values) -> (time, heads, dim of values).
+
+    Each token sees its own document: up to itself (`causal`), or the whole of it. `dropout` of the attention weights.
+    """
+    dtype, width = arithmetic(q), v.shape[-1]
+    q, k, v = (x.to(dtype).transpose(0, 1) for x in (q, k, v))  # (time, heads, dim)
+    if takes_flash(q):
+        q, k, v = _alike(q, k, v)
+        return Flash.apply(q, k, v, ends, scaling, causal, dropout)[..., :width]
+    shared = q.shape[1] // k.shape[1]
+    if shared > 1:
+        k, v = (x.repeat_interleave(shared, 1) for x in (k, v))
+    return Efficient.apply(q, k, v, ends, scaling, causal, dropout)
+
+
+def takes_flash(q: torch.Tensor) -> bool:
+    return q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= WIDEST and _has_flash(q.device)
+
+
+@functools.cache
+def _has_flash(device: torch.device) -> bool:
+    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _alike(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Filled up with zeros to one width that the kernel takes: that changes neither a score nor a value."""
+    width = -(-max(x.shape[-1] for x in parts) // EIGHTH) * EIGHTH
+    return tuple(F.pad(x, (0, width - x.shape[-1])) if x.shape[-1] < width else x for x in parts)
+
+
+class Flash(torch.autograd.Function):
+    """q, k, v (time, heads, dim) of one width; as many heads of keys as divide those of queries."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        ends: Ends,
+        scaling: float,
+        causal: bool,
+        dropout: float,
+    ) -> torch.Tensor:
+        at, longest = ends
+        out, sums, *random, _ = torch.ops.aten._flash_attention_forward(
+            q, k, v, at, at, longest, longest, dropout, causal, False, scale=scaling
+        )
+        ctx.save_for_backward(q, k, v, out, sums, at, *random)
+        ctx.rest = longest, scaling, causal, dropout
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        q, k, v, out, sums, at, *random = ctx.saved_tensors
+        longest, scaling, causal, dropout = ctx.rest
+        found = torch.ops.aten._flash_attention_backward(
+            grads[0].contiguous(), q, k, v, out, sums, at, at, longest, longest, dropout, causal, *random, scale=scaling
+        )
+        return (*found, None, None, None, None)
+
+
+class Efficient(torch.autograd.Function):
+    """q, k (time, heads, dim), v (time, heads, dim of values)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        ends: Ends,
+        scaling: float,
+        causal: bool,
+        dropout: float,
+    ) -> torch.Tensor:
+        at, longest = ends
+        q, k, v = (x.unsqueeze(0).contiguous() for x in (q, k, v))
+        out, sums, *random, _, _ = torch.ops.aten._efficient_attention_forward(
+            q, k, v, None, at, at, longest, longest, dropout, CAUSAL if causal else 0, True, scale=scaling
+        )
+        ctx.save_for_backward(q, k, v, out, sums, at, *random)
+        ctx.rest = longest, scaling, causal, dropout
+        return out[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        q, k, v, out, sums, at, *random = ctx.saved_tensors
+        longest, scaling, causal, dropout = ctx.rest
+        found = torch.ops.aten._efficient_attention_backward(
+            grads[0].unsqueeze(0).contiguous(), q, k, v, None, out, at, at, longest, longest, sums, dropout, *random,
+            CAUSAL if causal else 0, False, scale=scaling,
+        )  # fmt: skip
+        return (*(x[0] for x in found[:3]), None, None, None, None)

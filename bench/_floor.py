@@ -97,11 +97,14 @@ def gpu() -> dict[str, Any]:
 
 
 def measured(job: dict[str, Any]) -> dict[str, Any]:
-    """For one process of bench/step.py; `job["floor"]`: "work", "rates" or "gpu"."""
+    """For one process of bench/step.py; `job["floor"]`: "work", "rates", "work and rates" or "gpu"."""
     if job["floor"] == "gpu":
         return {"gpu": gpu()}
-    if job["floor"] == "rates":
-        return {"rates": rates(job.get("device", "cpu"))}
+    found = {"rates": rates(job.get("device", "cpu"))} if "rates" in job["floor"] else {}
+    return found | (work(job) if "work" in job["floor"] else {})
+
+
+def work(job: dict[str, Any]) -> dict[str, float]:
     lengths = [len(ids) for ids, _ in job["sequences"]]
     learnt = sum(len(ids) - max(prompt, 1) for ids, prompt in job["sequences"])
     found = floor_of(SHAPES[job["shape"]], lengths, learnt)

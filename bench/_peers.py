@@ -10,6 +10,7 @@ many records a step as before.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import logging
 import math
@@ -240,7 +241,8 @@ def timed(job: dict[str, Any], ends: list[Instant]) -> dict[str, Any]:
     tokens = sum(len(ids) for ids, _ in job["sequences"])
     learnt = sum(len(ids) - max(prompt, 1) for ids, prompt in job["sequences"])  # nothing predicts a first token
     wall, processor = (last - first for first, last in zip(ends[0], ends[-1], strict=True))
-    found = {"seconds": wall, "processor_seconds": processor, "steps": len(ends) - 1}
+    found: dict[str, Any] = {"seconds": wall, "processor_seconds": processor, "steps": len(ends) - 1}
+    found["step_seconds"] = [after[0] - before[0] for before, after in itertools.pairwise(ends)]
     return found | {"tokens": tokens, "learnt_tokens": len(job["sequences"]) if job.get("labels") else learnt}
 
 

@@ -145,13 +145,12 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
     shape, job = SHAPES[name], job_of(options, name, precision, source)
     rounds: dict[str, list[dict[str, Any]]] = {contender: [] for contender in contenders_of(options, shape)}
     failed: dict[str, str] = {}
-    floor = floor_process(job | {"floor": "work"})
-    rates: dict[str, float] = {}
+    floor = floor_process(job | {"floor": "work and rates"})
+    rates: dict[str, float] = floor.pop("rates")
     for number in range(options.rounds):
-        now = floor_process(job | {"floor": "rates", "sequences": []})
-        rates |= {
-            key: max(rate, rates.get(key, 0.0)) for key, rate in now["rates"].items()
-        }  # a neighbour only slows down
+        if number and options.device == "cpu":  # a neighbour only slows down; a GPU has none
+            now = floor_process(job | {"floor": "rates", "sequences": []})["rates"]
+            rates |= {key: max(rate, rates.get(key, 0.0)) for key, rate in now.items()}
         for contender in (one for one in rounds if one not in failed):
             result = contend(job | {"contender": contender}, options.same_environment)
             if isinstance(result, str):
@@ -289,6 +288,7 @@ def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
         "peak_memory_bytes": max(one["peak_memory_bytes"] for one in found),
         "steps": found[0]["steps"],
         "loss": found[0]["loss"],
+        "step_seconds": [one.get("step_seconds") for one in found],
         **({"peak_allocated_bytes": max(on_gpu)} if on_gpu else {}),
         **{key: cut[key] for key in ("microbatch", "microbatch_unit") if key in cut},
     }

@@ -161,13 +161,20 @@ def test_out_of_memory_goes_on_with_half_the_micro_batch(tmp_path) -> None:
         assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
 
 
+class StopAt:
+    def __init__(self, step: int):
+        self.step = step
+
+    def observe(self, event: Any) -> str | None:
+        return "enough" if event.name == "step" and event.step == self.step else None
+
+
 def test_resume_goes_on_with_the_same_numbers(tmp_path) -> None:
     from seektune.train import checkpoint
 
     whole = trainer_on_gpu(tmp_path, name="whole")
     whole.fit()
-    first = trainer_on_gpu(tmp_path, name="two")
-    first.total_steps = 4
+    first = trainer_on_gpu(tmp_path, name="two", observers=[StopAt(4)])
     first.fit()
     second = trainer_on_gpu(tmp_path, name="two")
     second.resume(checkpoint.latest(tmp_path / "two" / "checkpoints"))

@@ -225,7 +225,7 @@ def document_attention(
     how = (_scale(query, scaling), causal, dropout)
     if plain and dropout < 1 and query.device.type == "cpu":
         whole = attend.attend_documents(query[0], key[0], value[0], current.lengths or (), *how)
-    elif plain and dropout < 1 and query.device.type == "cuda":
+    elif plain and attend_gpu.takes(query, dropout):
         whole = attend_gpu.attend_documents(query[0], key[0], value[0], _ends(), *how)
     else:
         whole = _by_groups(query, *_repeated(query, key, value), _groups(), causal, one)

@@ -2,6 +2,7 @@
 
 torch carries two kernels that take the ends of documents: FlashAttention-2 (https://arxiv.org/abs/2307.08691) for 16 bits,
 and the memory-efficient one (https://arxiv.org/abs/2112.05682) for float32 and older GPUs. No further package is needed.
+The second one leaves out other weights in backward than it did in forward when there are several documents (torch 2.11).
 """
 
 from __future__ import annotations
@@ -46,17 +47,22 @@ def attend_documents(
     """
     dtype, width = arithmetic(q), v.shape[-1]
     q, k, v = (x.to(dtype).transpose(0, 1) for x in (q, k, v))  # (time, heads, dim)
-    if takes_flash(q):
+    if _takes_flash(q, dtype):
         q, k, v = _alike(q, k, v)
         return Flash.apply(q, k, v, ends, scaling, causal, dropout)[..., :width]
     shared = q.shape[1] // k.shape[1]
     if shared > 1:
         k, v = (x.repeat_interleave(shared, 1) for x in (k, v))
-    return Efficient.apply(q, k, v, ends, scaling, causal, dropout)
+    return Efficient.apply(q, k, v, ends, scaling, causal)
 
 
-def takes_flash(q: torch.Tensor) -> bool:
-    return q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= WIDEST and _has_flash(q.device)
+def takes(q: torch.Tensor, dropout: float) -> bool:
+    """Whether there is a kernel for these queries, in the type that they have or that autocast gives them."""
+    return q.is_cuda and (not dropout or (dropout < 1 and _takes_flash(q, arithmetic(q))))
+
+
+def _takes_flash(q: torch.Tensor, dtype: torch.dtype) -> bool:
+    return dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= WIDEST and _has_flash(q.device)
 
 
 @functools.cache
@@ -114,23 +120,22 @@ class Efficient(torch.autograd.Function):
         ends: Ends,
         scaling: float,
         causal: bool,
-        dropout: float,
     ) -> torch.Tensor:
         at, longest = ends
         q, k, v = (x.unsqueeze(0).contiguous() for x in (q, k, v))
         out, sums, *random, _, _ = torch.ops.aten._efficient_attention_forward(
-            q, k, v, None, at, at, longest, longest, dropout, CAUSAL if causal else 0, True, scale=scaling
+            q, k, v, None, at, at, longest, longest, 0.0, CAUSAL if causal else 0, True, scale=scaling
         )
         ctx.save_for_backward(q, k, v, out, sums, at, *random)
-        ctx.rest = longest, scaling, causal, dropout
+        ctx.rest = longest, scaling, causal
         return out[0]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         q, k, v, out, sums, at, *random = ctx.saved_tensors
-        longest, scaling, causal, dropout = ctx.rest
+        longest, scaling, causal = ctx.rest
         found = torch.ops.aten._efficient_attention_backward(
-            grads[0].unsqueeze(0).contiguous(), q, k, v, None, out, at, at, longest, longest, sums, dropout, *random,
+            grads[0].unsqueeze(0).contiguous(), q, k, v, None, out, at, at, longest, longest, sums, 0.0, *random,
             CAUSAL if causal else 0, False, scale=scaling,
         )  # fmt: skip
-        return (*(x[0] for x in found[:3]), None, None, None, None)
+        return (*(x[0] for x in found[:3]), None, None, None)

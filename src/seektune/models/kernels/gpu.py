@@ -1,6 +1,7 @@
 """Pieces that memory bounds, for a GPU: what native.py compiles from C for a processor, in Triton, which comes with torch there.
 
-One pass over memory each, in float32 inside. Imported when a GPU is used; without Triton torch's operations serve.
+One pass over memory each, in float32 inside. Imported when a GPU is used; without Triton torch's operations serve. Numbers
+of rows are not specialised: each kind of them would be compiled anew in the middle of a run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _activated(gate, GELU: tl.constexpr):
     return gate * upper, upper * (1 + gate * (1 - upper))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gated_ahead(gate, up, out, count, GELU: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
@@ -34,7 +35,7 @@ def _gated_ahead(gate, up, out, count, GELU: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _gated_back(gate, up, grad, grad_gate, grad_up, count, GELU: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
@@ -57,7 +58,7 @@ def _norm_ahead(rows, weight, out, inverse, width, eps, BLOCK: tl.constexpr):
     tl.store(out + row * width + at, y.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _norm_back(
     rows, grad, weight, inverse, grad_rows, grad_weight, count, width, WEIGHT: tl.constexpr, BLOCK: tl.constexpr
 ):

@@ -23,6 +23,12 @@ class Update:
     a: torch.Tensor
     b: torch.Tensor
     scale: float
+    learnt: torch.dtype | None = None  # of the gradients of A and B; None: theirs
+
+    def cast(self, dtype: torch.dtype) -> Update:
+        """With A and B in the type of the arithmetic: forward turns them once, backward uses what it made."""
+        a, b = self.a.detach().to(dtype), self.b.detach().to(dtype)
+        return Update(self.weight, self.bias, a, b, self.scale, self.a.dtype)
 
 
 def lora_linear(x: torch.Tensor, update: Update) -> torch.Tensor:
@@ -35,7 +41,9 @@ class LoRALinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, update: Update, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        rows, count = rows_of(x, arithmetic(x), update)
+        dtype = arithmetic(x)
+        update = update.cast(dtype)
+        rows, count = rows_of(x, dtype, update)
         y, low = ahead(rows, update)
         ctx.save_for_backward(rows, low)
         ctx.update, ctx.shape, ctx.dtype = update, x.shape, x.dtype
@@ -59,31 +67,31 @@ def rows_of(x: torch.Tensor, dtype: torch.dtype, *updates: Update) -> tuple[torc
 
 
 def ahead(rows: torch.Tensor, update: Update) -> tuple[torch.Tensor, torch.Tensor]:
-    """(y (tokens, out), x A^T (tokens, rank)) of `rows` (tokens, in)."""
-    dtype = rows.dtype
+    """(y (tokens, out), x A^T (tokens, rank)) of `rows` (tokens, in), with an update that is `cast`."""
     y = times(rows, update.weight, update.bias)
-    low = rows @ update.a.detach().to(dtype).t()
-    return y.addmm_(low, update.b.detach().to(dtype).t(), alpha=update.scale), low
+    low = rows @ update.a.t()
+    return y.addmm_(low, update.b.t(), alpha=update.scale), low
 
 
 def back_low(
     grad: torch.Tensor, rows: torch.Tensor, low: torch.Tensor, update: Update
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(gradient of A, of B, of x A^T) for `grad` (tokens, out)."""
-    grad_low = (grad @ update.b.detach().to(grad.dtype)).mul_(update.scale)
-    grad_b = (grad.t() @ low).to(update.b.dtype).mul_(update.scale)
-    return (grad_low.t() @ rows).to(update.a.dtype), grad_b, grad_low
+    learnt = update.learnt or update.a.dtype
+    grad_low = (grad @ update.b).mul_(update.scale)
+    grad_b = (grad.t() @ low).to(learnt).mul_(update.scale)
+    return (grad_low.t() @ rows).to(learnt), grad_b, grad_low
 
 
 def back(grad: torch.Tensor, grad_low: torch.Tensor, update: Update, onto: torch.Tensor | None = None) -> torch.Tensor:
     """The gradient of x (tokens, in); added to `onto`, in place, where that is given."""
-    weight, a = update.weight, update.a.detach().to(grad.dtype)
+    weight = update.weight
     if isinstance(weight, Int8):
         whole = weight.back(grad) if onto is None else onto.add_(weight.back(grad))
     else:
         weight = weight.detach().to(grad.dtype)
         whole = products.times(grad, weight) if onto is None else products.add_times(onto, grad, weight)
-    return whole.addmm_(grad_low, a)
+    return whole.addmm_(grad_low, update.a)
 
 
 def times(rows: torch.Tensor, weight: Matrix, bias: torch.Tensor | None) -> torch.Tensor:

@@ -66,7 +66,9 @@ class LoRAMLP(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act, *adapters: torch.Tensor
     ) -> torch.Tensor:
-        rows, count = rows_of(x, arithmetic(x), gate, up, down)
+        dtype = arithmetic(x)
+        gate, up, down = (update.cast(dtype) for update in (gate, up, down))
+        rows, count = rows_of(x, dtype, gate, up, down)
         gated, gate_low = ahead(rows, gate)
         upped, up_low = ahead(rows, up)
         y, down_low = ahead(product(gated, upped, act), down)

@@ -34,14 +34,18 @@ Cut = tuple[int, int]  # what a forward takes (records, or tokens of a packed ro
 
 def main(job_file: str, result_file: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    Path(result_file).write_text(json.dumps(answered(job)), encoding="utf-8")
+
+
+def answered(job: dict[str, Any]) -> dict[str, Any]:
+    """What `job` asks for, with the most memory that it took."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         result = contend(job, Path(folder))
-    result |= peak_memory(job) | {"threads": torch.get_num_threads()}
-    Path(result_file).write_text(json.dumps(result), encoding="utf-8")
+    return result | peak_memory(job) | {"threads": torch.get_num_threads()}
 
 
 def contend(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -160,8 +164,9 @@ def model_of(job: dict[str, Any]) -> Any:
 
 def cuts_of_records(job: dict[str, Any]) -> Iterator[Cut]:
     """A whole step at once, then half of its records at a time, down to one; the sizes divide the step."""
-    whole = size = job["batch_size"]
-    yield whole, 1
+    whole = job["batch_size"]
+    size = min(job.get("at_once") or whole, whole)
+    yield size, whole // size
     while size > 1:
         size = next(n for n in range(size // 2, 0, -1) if whole % n == 0)
         yield size, whole // size
@@ -169,9 +174,10 @@ def cuts_of_records(job: dict[str, Any]) -> Iterator[Cut]:
 
 def cuts_of_rows(job: dict[str, Any]) -> Iterator[Cut]:
     """A packed row a step, then rows that are half as long, down to the longest record."""
-    whole = size = job["packed_length"]
+    whole, records = job["packed_length"], job["batch_size"]
     longest = max(len(ids) for ids, _ in job["sequences"])
-    yield whole, 1
+    size = max(longest, whole * min(job.get("at_once") or records, records) // records)
+    yield size, round(whole / size)
     while size > longest:
         size = max(longest, size // 2)
         yield size, round(whole / size)

@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -52,21 +53,33 @@ def main() -> int:
         return 2
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
+    if options.in_one_process:
+        os.environ |= environment_of(OURS, options.threads, True)
+        importlib.import_module("_peers")  # and with it torch, only now
+        if options.device == "cuda" and sys.modules["torch"].cuda.is_available():
+            sys.modules["torch"].cuda.init()
+    found: list[dict[str, Any]] = []
     try:
         gpu_of(options.device)  # says at once where there is none
-        found = [(profiled if options.profile else measure)(options, name, *which) for name, *which in tables(options)]
+        for name, *which in tables(options):
+            found.append((profiled if options.profile else measure)(options, name, *which))
+            if options.json:
+                write(options, found)
     except (ValueError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.json:
-        facts = {
-            "command": "python bench/step.py " + " ".join(sys.argv[1:]),
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": machine(options),
-            "tables": found,
-        }
-        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def write(options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
+    """After each table, so that what was measured stays if a later one breaks off."""
+    facts = {
+        "command": "python bench/step.py " + " ".join(map(shlex.quote, sys.argv[1:])),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine(options),
+        "tables": found,
+    }
+    Path(options.json).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -96,6 +109,17 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help="default: ours and all peers of the task")
     parser.add_argument(
         "--same-environment", action="store_true", help="give the peers our OpenMP and allocator variables too"
+    )
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        metavar="N",
+        help="records that peers begin with in a micro-batch (default: all of a step)",
+    )
+    parser.add_argument(
+        "--in-one-process",
+        action="store_true",
+        help="all contenders one after the other in this process and in our environment: for a GPU that is lent by the minute",
     )
     parser.add_argument("--profile", action="store_true", help="where our step's time goes, instead of a comparison")
     parser.add_argument(
@@ -128,7 +152,7 @@ def job_of(options: argparse.Namespace, name: str, precision: str, source: str) 
     made = records(source, count, shape.config["vocab_size"], options.tokenizer, shape.labels)
     batch_size = options.batch_size or shape.batch_size
     return {"shape": name, "device": options.device, "precision": precision, "threads": options.threads, "batch_size": batch_size,
-            "sequences": made.sequences, "labels": made.labels, "packed_length": packed_length(made.sequences, batch_size)}  # fmt: skip
+            "at_once": options.at_once, "in_one_process": options.in_one_process, "sequences": made.sequences, "labels": made.labels, "packed_length": packed_length(made.sequences, batch_size)}  # fmt: skip
 
 
 def contenders_of(options: argparse.Namespace, shape: Shape) -> list[str]:
@@ -218,6 +242,8 @@ def gpu_of(device: str) -> dict[str, Any]:
     """Name and memory, asked for in another process: this one would hold memory of the GPU for itself. {} of a CPU."""
     if device == "cpu":
         return {}
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():  # it does that already
+        return importlib.import_module("_floor").gpu()
     found = contend({"contender": OURS, "device": device, "threads": 1, "floor": "gpu"}, False)
     if isinstance(found, str):
         raise ValueError(f"--device {device}: {found}")
@@ -248,6 +274,8 @@ def packed_length(made: list[Any], batch_size: int) -> int:
 
 def contend(job: dict[str, Any], same_environment: bool) -> dict[str, Any] | str:
     """The result of one process, or the last line that it said."""
+    if job.get("in_one_process"):
+        return in_this_process(job)
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "job.json"), Path(folder, "result.json")
         asked.write_text(json.dumps(job), encoding="utf-8")
@@ -257,6 +285,16 @@ def contend(job: dict[str, Any], same_environment: bool) -> dict[str, Any] | str
         if answered.exists():
             return json.loads(answered.read_text(encoding="utf-8"))
         return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+
+
+def in_this_process(job: Job) -> dict[str, Any] | str:
+    peers = importlib.import_module("_peers")
+    try:
+        return peers.answered(job)
+    except Exception as error:  # of one contender: the others are measured all the same
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        peers.free_memory()
 
 
 def environment_of(contender: str, threads: int, same: bool) -> dict[str, str]:

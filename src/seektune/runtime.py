@@ -33,6 +33,8 @@ LIBRARIES = {  # what OpenMP and oneDNN read when they are loaded
     # a run grew from 1.4 to 5.1 GB, its heap full of holes around them. A step has fewer shapes than 64, one with experts some 200.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "LRU_CACHE_CAPACITY": "128",  # torch's own cache in front of it
+    # of a GPU: rows have a new length at each step, and what is given back in one size does not serve for a larger one
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
 ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the kernel and gets it again, page by page
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
@@ -364,7 +366,7 @@ def environment(
         "variables": {
             name: os.environ[name]
             for name in sorted(os.environ)
-            if name.startswith(("OMP_", "GOMP_", "MALLOC_", "ONEDNN_", "LRU_"))
+            if name.startswith(("OMP_", "GOMP_", "MALLOC_", "ONEDNN_", "LRU_", "PYTORCH_ALLOC_"))
         },
         "git": git_state(Path.cwd()),
         "command": sys.argv,

@@ -16,7 +16,7 @@ from seektune import recipe_checks
 from seektune.contracts import Document
 from seektune.data import pack
 from seektune.errors import ModelError
-from seektune.models import adapters, attention, chunks, fuse, isolation, layers, load, mapped, streaming, weights
+from seektune.models import adapters, attention, chunks, fuse, heads, isolation, layers, load, mapped, streaming, weights
 from seektune.objectives.sft import SFT
 from seektune.train.precision import Precision, prepare_dtypes
 from seektune.tuners.lora import LoRA
@@ -160,6 +160,19 @@ def test_weights_travel_at_most_twice_a_step_however_it_is_cut(tmp_path, tokens)
     # forward brings all but those two that are there already, backward all but the two that forward ended with
     assert counted[1:] == [2 * (7 - streaming.SLOTS)] * 2
     assert stream.bytes_loaded == stream.loads * stream.block_bytes[0]
+
+
+@pytest.mark.parametrize(("architecture", "kinds"), [("llama", 2), ("gpt_oss", 2), ("deepseek_v3", 2)])
+def test_proofs_read_the_lowest_layers_only(tmp_path, architecture, kinds):
+    """Of a 70B model the proof of packing would read its 140 GB some dozen times."""
+    more = {"layer_types": ["full_attention", "sliding_attention"] * 3} if architecture == "gpt_oss" else {}
+    folder = zoo.tiny_folder(tmp_path / "deep", architecture, num_hidden_layers=6, **more)
+    plain, streamed = (opened(folder, s) for s in (False, True))
+    assert streamed[1] == plain[1] == "packed"
+    stream, held = streaming.of(streamed[0]), layers.blocks(streamed[0])
+    assert heads.tail_of(streamed[0]) is not None
+    assert stream.loads <= kinds
+    assert isinstance(held[1][5].forward, streaming.Streamed) and stream.depth == len(held[1]) == 6
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3_moe", "deepseek_v3", "gpt_oss"])

@@ -138,7 +138,7 @@ def _active(head: Any) -> Any:
 def _proved(base: Any, head: Any) -> Tail | None:
     import torch
 
-    from . import attention
+    from . import attention, layers
 
     if type(head) is not torch.nn.Linear:
         return None
@@ -148,7 +148,7 @@ def _proved(base: Any, head: Any) -> Tail | None:
     base.eval()
     attention.clear()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), layers.few(base):
             hidden = getattr(base, base.base_model_prefix)(input_ids=ids)[0]
             found = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight, head.bias)
             if tail.softcap is not None:

@@ -12,7 +12,7 @@ import torch
 from ..contracts import Document
 from ..data import trees
 from ..data.pack import collate
-from . import attention, forward, heads
+from . import attention, forward, heads, layers
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}  # of the largest logit
 LENGTHS = (3, 17, 9, 17, 40)
@@ -62,17 +62,22 @@ def isolate(model: torch.nn.Module, share: bool = False) -> Isolation:
         for key, why in MECHANISMS.items():
             if getattr(config.get_text_config(), key, None):
                 return Isolation("equal", why, float("nan"))
-        reason, worst = _try_ours(model)
-        if not reason and _pools_whole_rows(model):
-            return Isolation("padded", "its classifier pools whole rows", worst)
-        if not reason:
-            against = _against_sharing(model) if share else Isolation.against
-            return Isolation("packed", "packed rows give what each document gives alone", worst, against)
-        if _least(model, lambda documents: _apart(model, documents, packed=False)) <= _bar(model):
-            return Isolation("padded", reason, worst)
-        return Isolation("equal", reason + ", and padding changes what a document gets", worst)
+        with layers.few(model):
+            return _proved(model, share)
     finally:
         model.train(training)
+
+
+def _proved(model: torch.nn.Module, share: bool) -> Isolation:
+    reason, worst = _try_ours(model)
+    if not reason and _pools_whole_rows(model):
+        return Isolation("padded", "its classifier pools whole rows", worst)
+    if not reason:
+        against = _against_sharing(model) if share else Isolation.against
+        return Isolation("packed", "packed rows give what each document gives alone", worst, against)
+    if _least(model, lambda documents: _apart(model, documents, packed=False)) <= _bar(model):
+        return Isolation("padded", reason, worst)
+    return Isolation("equal", reason + ", and padding changes what a document gets", worst)
 
 
 def expected(model: Any) -> Isolation:

@@ -6,9 +6,10 @@ not by PEFT, whose `all-linear` takes routers, leaves experts out, and makes ada
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,32 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
     if not lists:
         raise ModelError(problem(type(model).__name__, "no list of layers found in this model"))
     return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
+
+
+@contextlib.contextmanager
+def few(model: torch.nn.Module) -> Iterator[None]:
+    """Of a streamed model, only its lowest layers inside: enough to have each kind of layer, and two of them. Others stay whole.
+
+    For proofs that run a model some dozen times: each time all its weights would be read.
+    """
+    from torch import nn
+
+    stream = getattr(heads.base_of(model), "seektune_stream", None)
+    if stream is None:
+        yield
+        return
+    name, held = blocks(model)
+    kinds = getattr(heads.base_of(model).config.get_text_config(), "layer_types", None) or [None] * len(held)
+    made = [(kind, *(type(m).__name__ for m in block.modules())) for kind, block in zip(kinds, held, strict=False)]
+    count = max(2, 1 + max(made.index(kind) for kind in made))
+    above, _, last = name.rpartition(".")
+    setattr(model.get_submodule(above), last, nn.ModuleList(list(held)[:count]))
+    stream.depth, depth = count, stream.depth
+    try:
+        yield
+    finally:
+        setattr(model.get_submodule(above), last, held)
+        stream.depth = depth
 
 
 def checkpoints_activations(model: torch.nn.Module) -> bool:

@@ -42,6 +42,7 @@ class Stream:
         self.chunking: Rows | None = None  # None: every row whole
         self.unit = 1
         self.measuring = False  # a forward whose activations are counted, see `measured`
+        self.depth = len(weights)  # blocks that run; fewer inside of layers.few
         self.loads, self.bytes_loaded = 0, 0  # since the model was opened
         self._slots: list[Slot] = []
         self._coming: dict[int, Future[Slot]] = {}
@@ -77,7 +78,7 @@ class Stream:
     def present(self, index: int, then: int) -> Iterator[None]:
         """The weights of block `index` are on the device inside; those of block `then`, if there is one, set out."""
         slot = self._fetch(index)
-        if 0 <= then < len(self.weights):
+        if 0 <= then < self.depth:
             self._ahead(then, slot)
         for weight, value in zip(self.weights[index], slot.values, strict=True):
             weight.parameter.data = value
@@ -227,7 +228,7 @@ class Visit:
     def forward(self, hidden: torch.Tensor, again: bool) -> Any:
         """Chunk after chunk, without gradient. `again`: the first block follows the last (a token after the other)."""
         stream, then = self.streamed.stream, self.streamed.index + 1
-        with stream.present(self.streamed.index, then % len(stream.weights) if again else then):
+        with stream.present(self.streamed.index, then % stream.depth if again else then):
             self.chunks, self.random = stream.cut(hidden), random_states(stream.device)
             if not self.chunks:
                 return self.streamed.inner(hidden, *self.args, **self.named)

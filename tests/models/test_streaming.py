@@ -16,7 +16,19 @@ from seektune import recipe_checks
 from seektune.contracts import Document
 from seektune.data import pack
 from seektune.errors import ModelError
-from seektune.models import adapters, attention, chunks, fuse, heads, isolation, layers, load, mapped, streaming, weights
+from seektune.models import (
+    adapters,
+    attention,
+    chunks,
+    fuse,
+    heads,
+    isolation,
+    layers,
+    load,
+    mapped,
+    streaming,
+    weights,
+)
 from seektune.objectives.sft import SFT
 from seektune.train.precision import Precision, prepare_dtypes
 from seektune.tuners.lora import LoRA

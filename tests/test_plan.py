@@ -171,6 +171,13 @@ def test_automatic_micro_batches_follow_the_memory():
     low, high = plan.TOKENS["cpu"]
     assert plan.choose_tokens(model, Train(), device=device, limit=1 << 40) == high
     assert plan.choose_tokens(model, Train(), device=device, limit=1 << 20) == low
+    gpu, (low, high) = torch.device("cuda"), plan.TOKENS["cuda"]
+    needs = plan.needs_of(model, "float32", True, "cuda")
+    fixed = needs.peak(plan.Micro((), 0), False, True)
+    chosen = [plan.choose_tokens(model, Train(), device=gpu, limit=limit) for limit in (1 << 40, fixed << 1, 1 << 20)]
+    assert chosen[0] == high and chosen[2] == low and low < chosen[1] < high and chosen[1] % plan.SMALLEST == 0
+    filled = needs.peak(plan.Micro((512,) * (chosen[1] // 512), chosen[1] // 2), False, True)
+    assert 0.55 * fixed < filled - fixed <= 0.8 * fixed and filled <= plan.ROOM * 2 * fixed
 
 
 def test_the_limit_is_between_what_is_held_and_what_the_machine_has():

@@ -41,6 +41,7 @@ LIBRARIES = 100 << 20  # bytes of code and tables that opening a model brings in
 PRODUCTS = 110 << 20  # bytes of the code that oneDNN makes for 16-bit products in tiles: 128 sizes, 0.6 to 1.1 MB each
 ROOM = 0.9  # share of the memory that a plan may fill
 TOKENS = {"cpu": (2048, 4096), "cuda": (4096, 65536), "mps": (2048, 16384)}  # smallest and largest `auto` micro-batch
+SHARE, SHARE_OF_GPU = 0.5, 0.8  # of the memory that is left, for an `auto` micro-batch; a GPU has no neighbours
 HERE = "this machine"
 SMALLEST = 256  # tokens of an `auto` micro-batch where memory is short
 BAND = 0.1  # how far a prediction of memory may be off: a run is refused only where it would not fit even so
@@ -329,7 +330,8 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
 
 def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device, limit: int | None = None) -> int:
     """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast;
-    fewer only where the run would not fit otherwise.
+    fewer only where the run would not fit otherwise. Into more than half of a GPU's: what each micro-batch costs there before
+    it keeps the GPU busy is the same for all, and the plan is nearer to the truth.
 
     `limit`: bytes that the process may hold in all, where not those of the machine.
     """
@@ -344,9 +346,10 @@ def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.devic
         micro = Micro((min(tokens, 512),) * max(1, tokens // 512), tokens // 2)
         return needs.peak(micro, options.activation_checkpointing is True, True) - fixed
 
-    tokens = high
-    while tokens > low and grown(tokens) > 0.5 * max(room - fixed, 0):
-        tokens //= 2
+    tokens, gpu = high, device.type == "cuda"
+    most = min(SHARE_OF_GPU * (room - fixed), ROOM * room - fixed) if gpu else SHARE * (room - fixed)
+    while tokens > low and grown(tokens) > max(most, 0):
+        tokens = max(low, tokens * 3 // 4 // SMALLEST * SMALLEST) if gpu else tokens // 2
     fewer = next((n for n in _halves(tokens) if fixed + grown(n) <= ROOM * room), tokens)
     return fewer if tokens == low else tokens
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seektune.contracts import Document
 from seektune.data import pack
-from seektune.models import attention, cost, forward, heads, isolation, load
+from seektune.models import attention, cost, forward, fuse, heads, isolation, load
 from seektune.objectives.classify import Classify
 from seektune.objectives.sft import SFT
 from seektune.train.precision import Precision, prepare_dtypes
@@ -214,6 +214,17 @@ def test_dropout_in_attention_keeps_pairs_of_every_length():
     model = zoo.tiny("bert", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, num_hidden_layers=6)
     measured, predicted = measured_and_predicted(model.train(), "bert", "float32", [100, 120, 160, 280] * 2, False)
     assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def test_rows_that_narrow_layers_fill_up_are_no_tokens_share():
+    """In 16 bits rows of narrow layers are filled up to 64: a plan that met 96 tokens as 128 had pairs, and a fifth of the rest."""
+    model = LoRA(rank=2).apply(with_our_attention(zoo.tiny("qwen2", hidden_size=64, intermediate_size=96))).train()
+    prepare_dtypes(model, "bfloat16")
+    plain = cost.footprint_of(model, Precision("bfloat16", "cpu"), True)
+    assert fuse.fuse(model)
+    fused = cost.footprint_of(model, Precision("bfloat16", "cpu"), True)
+    assert fused.pair == plain.pair == 0
+    assert 0.4 * plain.token < fused.token < plain.token
 
 
 def test_looking_leaves_no_trace():

@@ -25,15 +25,19 @@ def test_an_estimate_is_operations_over_a_share_and_bytes_over_bandwidth(found):
     held = needs.weights.frozen_bytes + needs.weights.trained_bytes
     assert made.weights == pytest.approx(2 * held * found.microbatches / 1e10)
     assert made.updates == pytest.approx(28 * needs.weights.trained * 10 / 1e10)
-    told = pace.estimated(found, machine, "float32")
+    assert made.launching == pytest.approx(5e-3 * 3 * found.microbatches)
+    assert made.seconds == made.launching  # of such a small model
+    assert pace.pace_of(found, replace(machine, kind="cpu"), "float32").launching == 0
+    slow = replace(machine, float32=1e9)
+    made, told = pace.pace_of(found, slow, "float32"), pace.estimated(found, slow, "float32")
     assert told.seconds == pytest.approx(made.products + made.activations + made.weights + made.updates)
     assert told.tokens_per_second == pytest.approx(found.tokens / told.seconds)
-    assert told.time_from == "estimated for one: 50% of 0.1 TFLOP/s, 10 GB/s"
+    assert told.time_from == "estimated for one: 50% of 0.001 TFLOP/s, 10 GB/s"
     assert told.setup.step_seconds == pytest.approx(told.seconds / 10)
 
 
 def test_half_precision_and_several_devices_are_faster(found):
-    machine = devices.find("h100")
+    machine = replace(devices.find("h100"), bfloat16=2e9, float32=1e9)
     one = pace.estimated(found, machine, "bfloat16").seconds
     assert pace.estimated(found, machine, "float32").seconds > one
     several = pace.estimated(found, machine, "bfloat16", 4)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHARE = {"cpu": 0.6, "cuda": 0.5, "mps": 0.4}  # of the speed of products that those inside a step reach: assumed
 ACTIVATION_TRAFFIC = 4  # times that what backward keeps goes through memory: written, read on, read back, its gradient
+LAUNCHING = 5e-3  # seconds that a host takes over a layer of a micro-batch, forward and back, before a GPU has all of it to do:
+# 6 to 10 ms beside an H100 (bench/step.py, 2026-11-28, a virtual machine whose Python is slow), so small models wait for their host
 UPDATE_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 
 
@@ -28,11 +30,12 @@ class Pace:
     activations: float
     weights: float  # read again in each forward and backward
     updates: float
+    launching: float  # of the host, beside all that
     words: str
 
     @property
     def seconds(self) -> float:
-        return self.products + self.activations + self.weights + self.updates
+        return max(self.products + self.activations + self.weights + self.updates, self.launching)
 
 
 def estimated(plan: Plan, machine: Device, precision: str, count: int = 1) -> Plan:
@@ -57,6 +60,7 @@ def pace_of(plan: Plan, machine: Device, precision: str, count: int = 1) -> Pace
     kept = needs.footprint.token * plan.tokens * ACTIVATION_TRAFFIC * (passes / 2)
     read = (needs.weights.frozen_bytes + needs.weights.trained_bytes) * passes * plan.microbatches
     updates = UPDATE_TRAFFIC * needs.weights.trained * plan.steps
+    launching = LAUNCHING * passes / 2 * needs.footprint.layers * plan.microbatches if machine.kind == "cuda" else 0.0
     many = f", {count} of them, what they send each other left out" if count > 1 else ""
     words = f"estimated for {machine.name}{many}: {share:.0%} of {speed / 1e12:,.3g} TFLOP/s, {machine.bandwidth / 1e9:,.4g} GB/s"
     return Pace(
@@ -64,6 +68,7 @@ def pace_of(plan: Plan, machine: Device, precision: str, count: int = 1) -> Pace
         kept / machine.bandwidth / count,
         read / machine.bandwidth / count,
         updates / machine.bandwidth / count,
+        launching / count,
         words,
     )
 

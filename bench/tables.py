@@ -1,7 +1,7 @@
 """From the figures of bench/step.py to the tables of docs/performance.md: `python bench/tables.py` fills the page.
 
 docs/generate.py (`make docs`) fills it in the same way. A part stands between `<!-- steps NAME -->` and `<!-- /steps -->`,
-with NAME of docs/figures/step-NAME.json, or `all`: a row for each of these files' tables.
+with NAME of docs/figures/step-NAME.json or docs/figures/NAME.json, or `all`: a row for each of these files' tables.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def steps(name: str, folder: Path = FIGURES) -> str:
     """The tables of one file, or the overview of all."""
     if name in OVERVIEWS:
         return overview(folder, OVERVIEWS[name])
-    path = folder / f"step-{name}.json"
+    path = folder / (f"{name}.json" if (folder / f"{name}.json").exists() else f"step-{name}.json")
     if not path.exists():
         return MISSING.format(name=name)
     facts = json.loads(path.read_text(encoding="utf-8"))
@@ -100,15 +100,26 @@ def _row(table: dict[str, Any], key: str, name: str) -> str | None:
 
 def speed(words: dict[str, str], folder: Path = FIGURES) -> str:
     """One line for README: how many times as fast as the fastest peer, of every table."""
-    found, dates = [], set()
-    for path in sorted(folder.glob("step-*.json")):
+    found, date = _times("step-*.json", words, folder)
+    if not found:
+        return words["unmeasured"]
+    on_gpu, measured = _times(OVERVIEWS["gpus"], words, folder)
+    more = words["speed_gpu"].format(found=words["and"].join(on_gpu), date=measured) if on_gpu else ""
+    return words["speed"].format(found=words["and"].join(found), date=date, gpu=more)
+
+
+def _times(files: str, words: dict[str, str], folder: Path) -> tuple[list[str], str]:
+    """(how many times as fast, with the table's name, of each table; the last date)."""
+    found, dates = [], [""]
+    for path in sorted(folder.glob(files)):
         facts = json.loads(path.read_text(encoding="utf-8"))
         for table in facts["tables"]:
             if best := table.get("ratios", {}).get("best peer"):
-                named = f"{table['shape']} {words['lora'] if 'LoRA' in table['tuner'] else words['full']}, {table['precision']}, {table['records']['source']}"
+                tuned = words["lora"] if "LoRA" in table["tuner"] else words["full"]
+                named = f"{table['shape']} {tuned}, {table['precision']}, {table['records']['source']}"
                 found.append(f"{best['tokens_per_second']:.1f} × ({named})")
-                dates.add(facts["date"])
-    return words["speed"].format(found=words["and"].join(found), date=max(dates)) if found else words["unmeasured"]
+                dates.append(facts["date"])
+    return found, max(dates)
 
 
 def memory(folder: Path = FIGURES) -> str:

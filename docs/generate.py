@@ -54,7 +54,8 @@ WORDS = {  # what the tables of figures say
         "no screen": "No screen kept yet: `make docs` copies it from `docs/figures/quickstart.txt`.",
         "figure": "not measured yet",
         "speed": "Tokens a second, beside the fastest peer on the same records: {found}. `python bench/step.py`, {date}, "
-        "2 cores: [performance](docs/performance.md).",
+        "2 cores{gpu}: [performance](docs/performance.md).",
+        "speed_gpu": "; on one H100 {found}, {date}",
         "lora": "LoRA",
         "full": "in full",
         "and": ", ",
@@ -68,8 +69,9 @@ WORDS = {  # what the tables of figures say
         "missing": "尚未测量：测完后 `make docs` 会用 `docs/figures/quickstart.json` 填好这张表。",
         "no screen": "还没有保存的屏幕输出：`make docs` 会从 `docs/figures/quickstart.txt` 抄过来。",
         "figure": "尚未测量",
-        "speed": "每秒处理的 token 数，与同一批数据上最快的同类工具相比：{found}。由 `python bench/step.py` 于 {date} 测得，2 核；"
+        "speed": "每秒处理的 token 数，与同一批数据上最快的同类工具相比：{found}。由 `python bench/step.py` 于 {date} 测得，2 核{gpu}；"
         "见[性能](docs/performance.md)。",
+        "speed_gpu": "；单块 H100：{found}，{date}",
         "lora": "LoRA",
         "full": "全量微调",
         "and": "，",

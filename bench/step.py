@@ -41,7 +41,7 @@ from seektune.errors import InputError  # noqa: E402
 PEERS = {"lm": (*TRL, HF_GROUPED), "classify": (HF_PADDED, HF_GROUPED)}
 PACKAGES = ("trl", "transformers", "peft", "accelerate", "torch")
 GPU_PACKAGES = ("triton", "liger_kernel")
-PEAKS = {"H100": 989.0, "H200": 989.0}  # TFLOP/s of dense bf16 products, as the vendor says
+PEAKS = {"H100 80GB HBM3": 989.0, "H200": 989.0}  # TFLOP/s of dense bf16 products, as the vendor says
 Job = dict[str, Any]
 
 
@@ -53,6 +53,12 @@ def main() -> int:
         return 2
     if importlib.util.find_spec("trl") is None:
         print("TRL is not installed here, so there is nothing to compare with: make bench installs it.\n")
+    if options.in_one_process and mixed(options):
+        print(
+            "error: --in-one-process: Liger changes transformers for all that come after it: one round, one table",
+            file=sys.stderr,
+        )
+        return 2
     if options.in_one_process:
         os.environ |= environment_of(OURS, options.threads, True)
         importlib.import_module("_peers")  # and with it torch, only now
@@ -69,6 +75,14 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def mixed(options: argparse.Namespace) -> bool:
+    """Whether a contender would run behind one that changes transformers' classes."""
+    several = options.rounds > 1 or len(tables(options)) > 1
+    return several and any(
+        name in TRL_LIGER for one, *_ in tables(options) for name in contenders_of(options, SHAPES[one])
+    )
 
 
 def write(options: argparse.Namespace, found: list[dict[str, Any]]) -> None:
@@ -119,7 +133,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--in-one-process",
         action="store_true",
-        help="all contenders one after the other in this process and in our environment: for a GPU that is lent by the minute",
+        help="all contenders one after the other in this process and in our environment: saves their starts",
     )
     parser.add_argument("--profile", action="store_true", help="where our step's time goes, instead of a comparison")
     parser.add_argument(
@@ -191,7 +205,8 @@ def measure(options: argparse.Namespace, name: str, precision: str, source: str)
         found |= beside_peak(found, floor, peak) if peak else {}
     table: dict[str, Any] = {
         "shape": name, "device": options.device, "model": shape.about, "tuner": shape.tuner, "task": shape.task, "precision": precision,
-        "batch_size": job["batch_size"], "rounds": options.rounds, "same_environment": options.same_environment,
+        "batch_size": job["batch_size"], "rounds": options.rounds,
+        "same_environment": options.same_environment or options.in_one_process,
         "records": {"source": Path(source).name, "count": len(lengths), "tokens": sum(lengths), "longest": max(lengths),
                     "packed_length": job["packed_length"]},
         "floor": floor | {"rates": rates}, "contenders": contenders, "failed": failed, "ratios": ratios(contenders),

@@ -303,3 +303,13 @@ def test_what_may_change_the_bits_is_named() -> None:
         "threads: 2 then, 4 now",
         f"torch: {facts['packages']['torch']} then, 9.9 now",
     ]
+
+
+@pytest.mark.parametrize("name", runtime.ON_GPU_BEFORE)
+def test_an_older_name_of_the_gpus_allocator_stands(name):
+    environ = {name: "max_split_size_mb:128", "GOMP_SPINCOUNT": "1"}
+    runtime.set_libraries(environ)
+    assert runtime.ON_GPU not in environ
+    environ = {"GOMP_SPINCOUNT": "1"}
+    runtime.set_libraries(environ)
+    assert environ[runtime.ON_GPU] == runtime.LIBRARIES[runtime.ON_GPU]

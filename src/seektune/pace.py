@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 SHARE = {"cpu": 0.6, "cuda": 0.5, "mps": 0.4}  # of the speed of products that those inside a step reach: assumed
 ACTIVATION_TRAFFIC = 4  # times that what backward keeps goes through memory: written, read on, read back, its gradient
-LAUNCHING = (
-    5e-3  # seconds that a host takes over a layer of a micro-batch, forward and back, before a GPU has all of it to do:
-)
-# 6 to 10 ms beside an H100 (bench/step.py, 2026-11-28, a virtual machine whose Python is slow), so small models wait for their host
+# Seconds that a host takes over a layer of a micro-batch, forward and back, until a GPU has all of it to do: small models wait
+# for their host. 6 to 10 ms beside an H100 in a virtual machine whose Python is slow (bench/step.py, 2026-11-28); others are faster.
+LAUNCHING = 5e-3
 UPDATE_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 
 

@@ -329,9 +329,8 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
 
 
 def choose_tokens(model: torch.nn.Module, options: Train, *, device: torch.device, limit: int | None = None) -> int:
-    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left, within what is known to be fast;
-    fewer only where the run would not fit otherwise. Into more than half of a GPU's: what each micro-batch costs there before
-    it keeps the GPU busy is the same for all, and the plan is nearer to the truth.
+    """Tokens of an `auto` micro-batch: as many as fit into half of the memory that is left (of a GPU's, four fifths: each
+    micro-batch costs its host the same), within what is known to be fast; fewer only where the run would not fit otherwise.
 
     `limit`: bytes that the process may hold in all, where not those of the machine.
     """

@@ -36,6 +36,7 @@ LIBRARIES = {  # what OpenMP and oneDNN read when they are loaded
     # of a GPU: rows have a new length at each step, and what is given back in one size does not serve for a larger one
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
+ON_GPU, ON_GPU_BEFORE = "PYTORCH_ALLOC_CONF", ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")  # older names
 ALLOCATOR = {  # keep large tensors: by default glibc gives each back to the kernel and gets it again, page by page
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
@@ -91,7 +92,8 @@ def set_libraries(environ: MutableMapping[str, str], computes: bool = True) -> N
     if computes and "GOMP_SPINCOUNT" not in environ:
         environ["GOMP_SPINCOUNT"] = spin_count()
     for name, value in LIBRARIES.items():
-        environ.setdefault(name, value)
+        if name != ON_GPU or not any(other in environ for other in ON_GPU_BEFORE):
+            environ.setdefault(name, value)
 
 
 def spin_count(root: Path = Path("/"), looks: int = 10) -> str:
@@ -366,7 +368,7 @@ def environment(
         "variables": {
             name: os.environ[name]
             for name in sorted(os.environ)
-            if name.startswith(("OMP_", "GOMP_", "MALLOC_", "ONEDNN_", "LRU_", "PYTORCH_ALLOC_"))
+            if name.startswith(("OMP_", "GOMP_", "MALLOC_", "ONEDNN_", "LRU_", "PYTORCH_"))
         },
         "git": git_state(Path.cwd()),
         "command": sys.argv,

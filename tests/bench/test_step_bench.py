@@ -396,3 +396,11 @@ def test_int8_trains_the_same_records(tmp_path):
     found = _peers.contend(JOB | {"contender": step.OURS_INT8, "precision": "bfloat16"}, tmp_path)
     assert found["steps"] == 2
     assert found["loss"] == pytest.approx(np.log(4096), rel=0.05)
+
+
+def test_one_process_refuses_what_would_run_on_anothers_classes(monkeypatch, capsys):
+    monkeypatch.setattr(step.importlib.util, "find_spec", lambda name: object())
+    call = ["step.py", "--device", "cuda", "--in-one-process", "--shape", "qwen2-7b", "--rounds", "2"]
+    monkeypatch.setattr(step.sys, "argv", call)
+    assert step.main() == 2
+    assert "--in-one-process: Liger changes transformers" in capsys.readouterr().err

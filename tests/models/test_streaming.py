@@ -187,6 +187,25 @@ def test_proofs_read_the_lowest_layers_only(tmp_path, architecture, kinds):
     assert isinstance(held[1][5].forward, streaming.Streamed) and stream.depth == len(held[1]) == 6
 
 
+def test_a_model_of_one_layer_can_be_proved(tmp_path):
+    folder = zoo.tiny_folder(tmp_path / "flat", "llama", num_hidden_layers=1)
+    streamed, rows = opened(folder, True)
+    assert rows == "packed"
+    assert heads.tail_of(streamed) is not None
+
+
+def test_few_layers_have_every_kind(tmp_path):
+    """SmolLM3 leaves rotary embedding out of each fourth layer, which only a list of its config tells."""
+    folder = zoo.tiny_folder(tmp_path / "lists", "llama", num_hidden_layers=6)
+    streamed, _ = opened(folder, True)
+    streamed.get_base_model().config.no_rope_layers = [1, 1, 1, 0, 1, 1]
+    with layers.few(streamed):
+        assert len(layers.blocks(streamed)[1]) == streaming.of(streamed).depth == 4
+    with pytest.raises(ValueError, match="inside"), layers.few(streamed):
+        raise ValueError("inside")
+    assert len(layers.blocks(streamed)[1]) == streaming.of(streamed).depth == 6
+
+
 @pytest.mark.parametrize("architecture", ["llama", "qwen3_moe", "deepseek_v3", "gpt_oss"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_block_computes_with_the_weights_that_an_ordinary_model_holds(folders, tmp_path, architecture, precision):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ModelError
 from . import adapters, attention, heads, isolation, load, weights
-from .layers import blocks, depth_of
+from .layers import blocks, depth_of, kinds
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ def thinned(model: Any) -> Iterator[list[int]]:
     Two, because the first of a kind may keep what the others share (masks, rotary angles). Real models are left whole.
     """
     layers = blocks(model)[1]
-    kinds = _layer_kinds(model)
+    found_kinds = _layer_kinds(model)
     places: dict[Any, list[int]] = {}
-    for index, kind in enumerate(kinds):
+    for index, kind in enumerate(found_kinds):
         places.setdefault(kind, []).append(index)
     kept = sorted(index for found in places.values() for index in found[:2])
     if not next(model.parameters()).is_meta or len(kept) == len(layers):
@@ -138,7 +138,7 @@ def thinned(model: Any) -> Iterator[list[int]]:
     try:
         layers._modules = {str(new): held[str(old)] for new, old in enumerate(kept)}
         vars(config).update({k: [v[i] for i in kept] for k, v in lists.items()}, num_hidden_layers=len(kept))
-        yield [kept.index(i if i in kept else places[kind][1]) for i, kind in enumerate(kinds)]
+        yield [kept.index(i if i in kept else places[kind][1]) for i, kind in enumerate(found_kinds)]
     finally:
         layers._modules = held
         vars(config).update(lists, num_hidden_layers=len(held))
@@ -146,19 +146,12 @@ def thinned(model: Any) -> Iterator[list[int]]:
 
 def _layer_kinds(model: Any) -> list[tuple[Any, ...]]:
     """Layers of equal kind keep the same: parameters alike, the same kind of attention, and something below that learns or not."""
-    config, depth = heads.base_of(model).config.get_text_config(), depth_of(model)
+    depth = depth_of(model)
     lowest = min(
         (at for n, p in model.named_parameters() if p.requires_grad and (at := depth[n]) is not None), default=0
     )
-    lists = [v for v in vars(config).values() if isinstance(v, list) and len(v) == len(blocks(model)[1])]
-    return [
-        (
-            index > lowest,
-            *(str(values[index]) for values in lists),
-            *((name, p.shape, p.dtype, p.requires_grad) for name, p in layer.named_parameters()),
-        )
-        for index, layer in enumerate(blocks(model)[1])
-    ]
+    learns = [tuple(p.requires_grad for p in layer.parameters()) for layer in blocks(model)[1]]
+    return [(index > lowest, learns[index], *kind) for index, kind in enumerate(kinds(model))]
 
 
 def _one_document(position_ids: Any) -> None:

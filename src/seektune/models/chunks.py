@@ -57,9 +57,11 @@ class Chunk:
                 now.update(self.layout)
             elif self.lengths is not None:
                 with attention.laid_out(self.lengths, self.segments):
-                    self.layout = dict(now)
+                    pass
             yield
         finally:
+            if self.lengths is not None:
+                self.layout = dict(now)  # with what the attention has found out about it
             now.clear()
             now.update(before)
 

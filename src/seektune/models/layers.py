@@ -83,6 +83,16 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
     return max(lists, key=lambda item: sum(p.numel() for p in item[1].parameters()))
 
 
+def kinds(model: torch.nn.Module) -> list[tuple[Any, ...]]:
+    """Of each layer: what the config's lists say of it, and its parameters by name, shape and type."""
+    config, held = heads.base_of(model).config.get_text_config(), blocks(model)[1]
+    lists = [value for value in vars(config).values() if isinstance(value, list) and len(value) == len(held)]
+    return [
+        (*(str(values[i]) for values in lists), *((n, p.shape, p.dtype) for n, p in layer.named_parameters()))
+        for i, layer in enumerate(held)
+    ]
+
+
 @contextlib.contextmanager
 def few(model: torch.nn.Module) -> Iterator[None]:
     """Of a streamed model, only its lowest layers inside: enough to have each kind of layer, and two of them. Others stay whole.
@@ -96,9 +106,8 @@ def few(model: torch.nn.Module) -> Iterator[None]:
         yield
         return
     name, held = blocks(model)
-    kinds = getattr(heads.base_of(model).config.get_text_config(), "layer_types", None) or [None] * len(held)
-    made = [(kind, *(type(m).__name__ for m in block.modules())) for kind, block in zip(kinds, held, strict=False)]
-    count = max(2, 1 + max(made.index(kind) for kind in made))
+    found = kinds(model)
+    count = min(len(held), max(2, 1 + max(found.index(kind) for kind in found)))
     above, _, last = name.rpartition(".")
     setattr(model.get_submodule(above), last, nn.ModuleList(list(held)[:count]))
     stream.depth, depth = count, stream.depth

@@ -15,7 +15,11 @@ import torch.nn.functional as F
 
 from .arithmetic import arithmetic
 
-WIDEST = 256  # of a head that FlashAttention takes
+LARGE = (
+    (8, 0),
+    (9, 0),
+    (10, 0),
+)  # cards whose memory beside a processor holds backward's heads of 256 numbers; others 192
 EIGHTH = 8  # the width of a head must be a multiple of this
 CAUSAL = 1  # of the memory-efficient kernel's masks: by position, counted from the first
 
@@ -46,34 +50,45 @@ def attend_documents(
     Each token sees its own document: up to itself (`causal`), or the whole of it. `dropout` of the attention weights.
     """
     dtype, width = arithmetic(q), v.shape[-1]
-    q, k, v = (x.to(dtype).transpose(0, 1) for x in (q, k, v))  # (time, heads, dim)
-    if _takes_flash(q, dtype):
-        q, k, v = _alike(q, k, v)
-        return Flash.apply(q, k, v, ends, scaling, causal, dropout)[..., :width]
+    flash = _takes_flash(q, dtype)
+    q, k, v = (_filled(x.to(dtype).transpose(0, 1)) for x in (q, k, v))  # (time, heads, dim)
+    if flash:
+        return Flash.apply(*_alike(q, k, v), ends, scaling, causal, dropout)[..., :width]
     shared = q.shape[1] // k.shape[1]
     if shared > 1:
         k, v = (x.repeat_interleave(shared, 1) for x in (k, v))
-    return Efficient.apply(q, k, v, ends, scaling, causal)
+    return Efficient.apply(q, k, v, ends, scaling, causal)[..., :width]
 
 
 def takes(q: torch.Tensor, dropout: float) -> bool:
     """Whether there is a kernel for these queries, in the type that they have or that autocast gives them."""
-    return q.is_cuda and (not dropout or (dropout < 1 and _takes_flash(q, arithmetic(q))))
+    dtype = arithmetic(q)
+    known = q.is_cuda and dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return known and (not dropout or (dropout < 1 and _takes_flash(q, dtype)))
 
 
 def _takes_flash(q: torch.Tensor, dtype: torch.dtype) -> bool:
-    return dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= WIDEST and _has_flash(q.device)
+    return dtype != torch.float32 and q.shape[-1] <= _widest(q.device)
 
 
 @functools.cache
-def _has_flash(device: torch.device) -> bool:
-    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= (8, 0)
+def _widest(device: torch.device) -> int:
+    """Numbers of a head that FlashAttention takes on a card, forward and back; 0 where it does not run."""
+    if not torch.backends.cuda.is_flash_attention_available():
+        return 0
+    card = torch.cuda.get_device_capability(device)
+    return 0 if card < (8, 0) else 256 if card in LARGE else 192
+
+
+def _filled(x: torch.Tensor, width: int = 0) -> torch.Tensor:
+    """With zeros behind each head, which change neither a score nor a value: up to `width`, or to one that the kernels take."""
+    width = width or -(-x.shape[-1] // EIGHTH) * EIGHTH
+    return F.pad(x, (0, width - x.shape[-1])) if x.shape[-1] < width else x
 
 
 def _alike(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Filled up with zeros to one width that the kernel takes: that changes neither a score nor a value."""
-    width = -(-max(x.shape[-1] for x in parts) // EIGHTH) * EIGHTH
-    return tuple(F.pad(x, (0, width - x.shape[-1])) if x.shape[-1] < width else x for x in parts)
+    width = max(x.shape[-1] for x in parts)
+    return tuple(_filled(x, width) for x in parts)
 
 
 class Flash(torch.autograd.Function):

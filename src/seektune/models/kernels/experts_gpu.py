@@ -11,18 +11,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from . import native
-from .mlp import Act, activated, gated_back
+from .mlp import Act, gated_back, product
 
 ALIGNED = 16  # bytes: rows of what is multiplied begin at multiples of it
-PRODUCT: Any = getattr(F, "grouped_mm", None)
+PRODUCT: Any = F.grouped_mm
 
 
 def takes(dtype: torch.dtype, gate_up: torch.Tensor, down: torch.Tensor) -> bool:
     """Whether grouped products are there for these: on a GPU, of bfloat16."""
     widths = (gate_up.shape[1] // 2, gate_up.shape[2])
     aligned = all(width * dtype.itemsize % ALIGNED == 0 for width in widths)
-    return PRODUCT is not None and gate_up.is_cuda and down.is_cuda and dtype == torch.bfloat16 and aligned
+    return gate_up.is_cuda and down.is_cuda and dtype == torch.bfloat16 and aligned
 
 
 class Grouped(torch.autograd.Function):
@@ -45,37 +44,34 @@ class Grouped(torch.autograd.Function):
         ends = torch.searchsorted(by_expert, numbers, right=True).int()
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)  # of each pair among the sorted ones
-        rows = hidden.detach().to(dtype)[order // index.shape[1]]
-        both = PRODUCT(rows, gate_up.detach().to(dtype).transpose(1, 2), offs=ends)
-        y = PRODUCT(_gated(both, act), down.detach().to(dtype).transpose(1, 2), offs=ends)
+        rows = hidden.detach().to(dtype)
+        both = PRODUCT(rows[order // index.shape[1]], gate_up.detach().to(dtype).transpose(1, 2), offs=ends)
+        gate, up = both.chunk(2, -1)
+        y = PRODUCT(product(gate, up, act), down.detach().to(dtype).transpose(1, 2), offs=ends)
         found = torch.bmm(weights.detach().to(dtype).unsqueeze(1), y[places].view(*index.shape, -1)).squeeze(1)
-        ctx.save_for_backward(rows, gate_up, down, weights, both, order, places, ends)
-        ctx.act, ctx.dtype = act, hidden.dtype
+        kept = rows if ctx.needs_input_grad[1] else None  # experts that do not learn need no rows
+        ctx.save_for_backward(kept, gate_up, down, weights, both, order, places, ends)
+        ctx.act, ctx.dtype, ctx.arithmetic = act, hidden.dtype, dtype
         return found.to(hidden.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         rows, gate_up, down, weights, both, order, places, ends = ctx.saved_tensors
         wants_rows, wants_both, wants_down, wants_weights = ctx.needs_input_grad[:4]
-        choices = weights.shape[1]
-        share = weights.detach().reshape(-1)[order, None].to(rows.dtype)
-        grad, inner = grads[0].to(rows.dtype)[order // choices], _gated(both, ctx.act)
-        grad_inner = PRODUCT(grad, down.detach().to(rows.dtype), offs=ends)
+        choices, dtype, owners = weights.shape[1], ctx.arithmetic, order // weights.shape[1]
+        share = weights.detach().reshape(-1)[order, None].to(dtype)
+        gate, up = both.chunk(2, -1)
+        grad, inner = grads[0].to(dtype)[owners], product(gate, up, ctx.act)
+        grad_inner = PRODUCT(grad, down.detach().to(dtype), offs=ends)
         grad_share = None
         if wants_weights:
             grad_share = (grad_inner * inner).sum(-1, dtype=torch.float32)[places].view(weights.shape).to(weights.dtype)
         grad_down = PRODUCT((grad * share).t(), inner, offs=ends).to(down.dtype) if wants_down else None
         grad_rows = grad_both = None
         if wants_rows or wants_both:
-            gate, up = both.chunk(2, -1)
             back = torch.cat(gated_back(grad_inner.mul_(share), gate, up, ctx.act), -1)
-            grad_both = PRODUCT(back.t(), rows, offs=ends).to(gate_up.dtype) if wants_both else None
+            grad_both = PRODUCT(back.t(), rows[owners], offs=ends).to(gate_up.dtype) if wants_both else None
             if wants_rows:
-                each = PRODUCT(back, gate_up.detach().to(rows.dtype), offs=ends)[places]
-                grad_rows = each.view(-1, choices, rows.shape[1]).sum(1, dtype=torch.float32).to(ctx.dtype)
+                each = PRODUCT(back, gate_up.detach().to(dtype), offs=ends)[places]
+                grad_rows = each.view(-1, choices, each.shape[1]).sum(1, dtype=torch.float32).to(ctx.dtype)
         return grad_rows, grad_both, grad_down, grad_share, None, None, None
-
-
-def _gated(both: torch.Tensor, act: Act) -> torch.Tensor:
-    gate, up = both.chunk(2, -1)
-    return native.gated(gate, up, act) if native.ready(gate, up) else activated(gate, act).mul_(up)

@@ -88,6 +88,8 @@ def _cross_entropy(logits, targets, losses, width, WANTED: tl.constexpr, BLOCK: 
     """-log p of a row's target; where WANTED, the row becomes p, less one at the target. A target that is none gives no number."""
     row = tl.program_id(0).to(tl.int64)
     start, target = logits + row * width, tl.load(targets + row)
+    known = (target >= 0) & (target < width)
+    own = tl.load(start + target, mask=known, other=float("nan")).to(tl.float32)  # before any warp writes to the row
     most, total = float("-inf"), 0.0
     for first in range(0, width, BLOCK):
         at = first + tl.arange(0, BLOCK)
@@ -95,8 +97,6 @@ def _cross_entropy(logits, targets, losses, width, WANTED: tl.constexpr, BLOCK: 
         higher = tl.maximum(most, tl.max(x))
         total = total * tl.exp(most - higher) + tl.sum(tl.exp(x - higher))
         most = higher
-    known = (target >= 0) & (target < width)
-    own = tl.load(start + target, mask=known, other=float("nan")).to(tl.float32)
     tl.store(losses + row, tl.log(total) + most - own)
     if WANTED:
         for first in range(0, width, BLOCK):

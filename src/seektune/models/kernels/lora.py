@@ -23,11 +23,13 @@ class Update:
     a: torch.Tensor
     b: torch.Tensor
     scale: float
-    learnt: torch.dtype | None = None  # of the gradients of A and B; None: theirs
+    learnt: torch.dtype | None = None  # of the gradients of A and B, where these are `cast`
 
     def cast(self, dtype: torch.dtype) -> Update:
-        """With A and B in the type of the arithmetic: forward turns them once, backward uses what it made."""
-        a, b = self.a.detach().to(dtype), self.b.detach().to(dtype)
+        """With A and B in the type of the arithmetic: forward turns them once, backward uses what it made (`holding`)."""
+        return self.holding(self.a.detach().to(dtype), self.b.detach().to(dtype))
+
+    def holding(self, a: torch.Tensor, b: torch.Tensor) -> Update:
         return Update(self.weight, self.bias, a, b, self.scale, self.a.dtype)
 
 
@@ -42,20 +44,21 @@ class LoRALinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, update: Update, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         dtype = arithmetic(x)
-        update = update.cast(dtype)
-        rows, count = rows_of(x, dtype, update)
-        y, low = ahead(rows, update)
-        ctx.save_for_backward(rows, low)
+        cast = update.cast(dtype)
+        rows, count = rows_of(x, dtype, cast)
+        y, low = ahead(rows, cast)
+        ctx.save_for_backward(rows, low, cast.a, cast.b)
         ctx.update, ctx.shape, ctx.dtype = update, x.shape, x.dtype
         return y[:count].view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        rows, low = ctx.saved_tensors
-        grad, count = rows_of(grads[0], rows.dtype, ctx.update)
-        grad_a, grad_b, grad_low = back_low(grad, rows, low, ctx.update)
+        rows, low, a, b = ctx.saved_tensors
+        update = ctx.update.holding(a, b)
+        grad, count = rows_of(grads[0], rows.dtype, update)
+        grad_a, grad_b, grad_low = back_low(grad, rows, low, update)
         wanted = ctx.needs_input_grad[0]
-        x = back(grad, grad_low, ctx.update)[:count].view(ctx.shape).to(ctx.dtype) if wanted else None
+        x = back(grad, grad_low, update)[:count].view(ctx.shape).to(ctx.dtype) if wanted else None
         return x, None, grad_a, grad_b
 
 
@@ -77,7 +80,8 @@ def back_low(
     grad: torch.Tensor, rows: torch.Tensor, low: torch.Tensor, update: Update
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(gradient of A, of B, of x A^T) for `grad` (tokens, out)."""
-    learnt = update.learnt or update.a.dtype
+    learnt = update.learnt
+    assert learnt is not None
     grad_low = (grad @ update.b).mul_(update.scale)
     grad_b = (grad.t() @ low).to(learnt).mul_(update.scale)
     return (grad_low.t() @ rows).to(learnt), grad_b, grad_low

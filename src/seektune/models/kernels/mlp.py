@@ -67,19 +67,21 @@ class LoRAMLP(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act, *adapters: torch.Tensor
     ) -> torch.Tensor:
         dtype = arithmetic(x)
-        gate, up, down = (update.cast(dtype) for update in (gate, up, down))
+        ctx.updates = gate, up, down
+        gate, up, down = (update.cast(dtype) for update in ctx.updates)
+        cast = (gate.a, gate.b, up.a, up.b, down.a, down.b)
         rows, count = rows_of(x, dtype, gate, up, down)
         gated, gate_low = ahead(rows, gate)
         upped, up_low = ahead(rows, up)
         y, down_low = ahead(product(gated, upped, act), down)
-        ctx.save_for_backward(rows, gated, upped, gate_low, up_low, down_low)
-        ctx.updates, ctx.act, ctx.shape, ctx.dtype = (gate, up, down), act, x.shape, x.dtype
+        ctx.save_for_backward(rows, gated, upped, gate_low, up_low, down_low, *cast)
+        ctx.act, ctx.shape, ctx.dtype = act, x.shape, x.dtype
         return y[:count].view(x.shape[:-1] + y.shape[-1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        rows, gated, upped, gate_low, up_low, down_low = ctx.saved_tensors
-        gate, up, down = ctx.updates
+        rows, gated, upped, gate_low, up_low, down_low, *cast = ctx.saved_tensors
+        gate, up, down = (u.holding(*cast[2 * i : 2 * i + 2]) for i, u in enumerate(ctx.updates))
         grad, count = rows_of(grads[0], rows.dtype, gate, up, down)
         if native.ready(gated, upped):
             inner = product(gated, upped, ctx.act)

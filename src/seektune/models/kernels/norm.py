@@ -33,11 +33,11 @@ class RMSNorm(torch.autograd.Function):
         rows, weight, inverse = ctx.saved_tensors
         grad = grads[0].reshape(rows.shape)
         wants_x, wants_weight = ctx.needs_input_grad[:2]
-        grad_x = torch.empty_like(rows) if wants_x else None
-        grad_weight = torch.zeros(rows.shape[1], dtype=torch.float32, device=rows.device) if wants_weight else None
         if wants_x and (rows.is_cuda or not wants_weight) and native.ready(rows, grad, weight):
             found, summed = native.norm_back(rows, grad, weight.detach(), inverse, wants_weight)
             return found.view(ctx.shape), summed, None
+        grad_x = torch.empty_like(rows) if wants_x else None
+        grad_weight = torch.zeros(rows.shape[1], dtype=torch.float32, device=rows.device) if wants_weight else None
         factors = weight.detach().float()
         for part in _parts(rows):
             unit, back = rows[part] * inverse[part], grad[part].float()

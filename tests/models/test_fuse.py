@@ -12,6 +12,7 @@ from train import harness
 
 from seektune.data.pack import cut
 from seektune.models import forward, fuse, heads, isolation
+from seektune.models.kernels import native, rotary
 from seektune.tuners.lora import LoRA
 
 
@@ -105,6 +106,23 @@ def test_a_head_that_scales_its_logits_is_left_to_the_model() -> None:
 def test_a_piece_that_gives_something_else_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "rms_norm", lambda x, weight, eps: 1.001 * x)
     assert "Qwen2RMSNorm" not in fuse.fuse(zoo.tiny("qwen2"))
+
+
+@pytest.mark.skipif(bool(native.why_not()), reason=native.why_not())
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "qwen3", "gemma3", "deepseek_v3"])
+def test_rotary_embedding_is_taken_by_this_model_only(architecture: str) -> None:
+    model, other = zoo.tiny(architecture), zoo.tiny(architecture)
+    assert any(name.endswith("Attention") for name in fuse.fuse(model))
+    attending = [m for m in other.modules() if type(m).__name__.endswith("Attention")]
+    assert attending and not any("forward" in vars(m) for m in attending)
+    table = type(attending[0]).forward.__globals__
+    assert table[fuse.ROTARY].__module__ == type(attending[0]).__module__
+
+
+def test_rotary_embedding_of_another_kind_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = rotary.native.rotate
+    monkeypatch.setattr(rotary.native, "rotate", lambda rows, cos, sin, reverse: turn(rows, cos, 0.99 * sin, reverse))
+    assert not any(name.endswith("Attention") for name in fuse.fuse(zoo.tiny("qwen2")))
 
 
 def test_what_is_switched_off_or_merged_falls_back(both_ways: str) -> None:

@@ -75,6 +75,22 @@ def test_norms(dtype: torch.dtype, shape: tuple[int, int]) -> None:
 
 @compiled
 @pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 2), (7, 3, 24), (300, 4, 64)])
+def test_turns(dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    """Rotary embedding with angles that are alike in no two places, and back."""
+    torch.manual_seed(0)
+    half = shape[2] // 2
+    rows, grad = (torch.randn(shape).to(dtype) for _ in range(2))
+    cos, sin = (torch.randn(shape[0], shape[2]).to(dtype) for _ in range(2))
+    exact = rows.double().requires_grad_()
+    other = torch.cat([-exact[..., half:], exact[..., :half]], -1)
+    expected = exact * cos.double()[:, None] + other * sin.double()[:, None]
+    near(native.rotate(rows, cos, sin, False), expected.detach())
+    near(native.rotate(grad, cos, sin, True), torch.autograd.grad(expected, exact, grad.double())[0])
+
+
+@compiled
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("vocabulary", [2, 50, 4099])
 def test_cross_entropy(dtype: torch.dtype, vocabulary: int) -> None:
     torch.manual_seed(0)

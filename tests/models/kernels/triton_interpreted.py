@@ -41,6 +41,16 @@ def norms(dtype: torch.dtype) -> None:
     assert none is None
 
 
+def turns(dtype: torch.dtype) -> None:
+    rows, grad = (torch.randn(7, 3, 24).to(dtype) for _ in range(2))
+    cos, sin = (torch.randn(7, 24).to(dtype) for _ in range(2))
+    exact = rows.double().requires_grad_()
+    other = torch.cat([-exact[..., 12:], exact[..., :12]], -1)
+    expected = exact * cos.double()[:, None] + other * sin.double()[:, None]
+    near(gpu.rotate(rows, cos, sin, False), expected, BARS[dtype])
+    near(gpu.rotate(grad, cos, sin, True), torch.autograd.grad(expected, exact, grad.double())[0], BARS[dtype])
+
+
 def losses(dtype: torch.dtype, vocabulary: int) -> None:
     logits, targets = (4 * torch.randn(5, vocabulary)).to(dtype), torch.randint(vocabulary, (5,))
     exact = logits.double()
@@ -58,6 +68,7 @@ if __name__ == "__main__":
         for act in ("silu", "gelu_pytorch_tanh"):
             gates(dtype, act)
         norms(dtype)
+        turns(dtype)
         for vocabulary in (50, 10_000):
             losses(dtype, vocabulary)
     print("all near")

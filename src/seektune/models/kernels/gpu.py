@@ -106,6 +106,27 @@ def _cross_entropy(logits, targets, losses, width, WANTED: tl.constexpr, BLOCK: 
             tl.store(start + at, p.to(logits.dtype.element_ty), mask=at < width)
 
 
+@triton.jit(do_not_specialize=["heads"])
+def _rotate(rows, cosines, sines, out, heads, half, REVERSE: tl.constexpr, HEADS: tl.constexpr, BLOCK: tl.constexpr):
+    """A program turns all heads of a token."""
+    token, at = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)[None, :]
+    angle, within = token * 2 * half + at, at < half
+    low_cos = tl.load(cosines + angle, mask=within, other=0.0).to(tl.float32)
+    low_sin = tl.load(sines + angle, mask=within, other=0.0).to(tl.float32)
+    high_cos = tl.load(cosines + angle + half, mask=within, other=0.0).to(tl.float32)
+    high_sin = tl.load(sines + angle + half, mask=within, other=0.0).to(tl.float32)
+    head = tl.arange(0, HEADS)[:, None]
+    place, inside = (token * heads + head) * 2 * half + at, (head < heads) & within
+    low = tl.load(rows + place, mask=inside, other=0.0).to(tl.float32)
+    high = tl.load(rows + place + half, mask=inside, other=0.0).to(tl.float32)
+    if REVERSE:
+        first, second = low * low_cos + high * high_sin, high * high_cos - low * low_sin
+    else:
+        first, second = low * low_cos - high * low_sin, high * high_cos + low * high_sin
+    tl.store(out + place, first.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + place + half, second.to(out.dtype.element_ty), mask=inside)
+
+
 # As native.py calls them
 
 
@@ -144,6 +165,14 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> 
         block = min(LOGITS, triton.next_power_of_2(logits.shape[1]))
         _cross_entropy[(len(logits),)](logits, targets, losses, logits.shape[1], wanted, BLOCK=block, num_warps=16)
     return losses
+
+
+def rotate(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, reverse: bool) -> torch.Tensor:
+    out, (tokens, heads, width) = torch.empty_like(rows), rows.shape
+    if tokens:
+        blocks = {"HEADS": triton.next_power_of_2(heads), "BLOCK": triton.next_power_of_2(width // 2)}
+        _rotate[(tokens,)](rows, cos, sin, out, heads, width // 2, reverse, **blocks)
+    return out
 
 
 def _grid(x: torch.Tensor) -> tuple[int]:

@@ -212,3 +212,31 @@ void rescale(int64_t rows, int64_t width, const int32_t *sums, const float *fact
         }
     }
 }
+
+/* Rotary embedding of `heads` heads to a row, halves against each other: (low, high) -> (low cos - high sin, high cos + low sin).
+ * `reverse` gives the gradient of x where x is that of what came out. cos and sin: (rows, width). */
+void rotate(int64_t rows, int64_t heads, int64_t width, const T *x, const T *cosines, const T *sines, T *out, int reverse,
+            int threads) {
+    int64_t half = width / 2;
+    SHARED(rows * heads * width)
+    for (int64_t row = 0; row < rows; row++) {
+        const T *c = cosines + row * width, *s = sines + row * width;
+        for (int64_t head = 0; head < heads; head++) {
+            const T *low = x + (row * heads + head) * width, *high = low + half;
+            T *y = out + (row * heads + head) * width, *z = y + half;
+            if (reverse) {
+#pragma omp simd
+                for (int64_t i = 0; i < half; i++) {
+                    y[i] = put(get(low[i]) * get(c[i]) + get(high[i]) * get(s[i + half]));
+                    z[i] = put(get(high[i]) * get(c[i + half]) - get(low[i]) * get(s[i]));
+                }
+            } else {
+#pragma omp simd
+                for (int64_t i = 0; i < half; i++) {
+                    y[i] = put(get(low[i]) * get(c[i]) - get(high[i]) * get(s[i]));
+                    z[i] = put(get(high[i]) * get(c[i + half]) + get(low[i]) * get(s[i + half]));
+                }
+            }
+        }
+    }
+}

@@ -111,6 +111,15 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, wanted: bool) -> 
     return losses
 
 
+def rotate(rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, reverse: bool) -> torch.Tensor:
+    """rows (tokens, heads, width) turned by the angles of each token, cos and sin of (tokens, width) numbers; or back (`reverse`)."""
+    if rows.is_cuda:
+        return gpu().rotate(rows, cos, sin, reverse)
+    out = torch.empty_like(rows)
+    _call("rotate", rows, *rows.shape, rows, cos, sin, out, reverse)
+    return out
+
+
 def quantise(rows: torch.Tensor, columns: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """(int8 (tokens, width), scale of each token (tokens, 1) float32) of rows, or of rows * columns (float32)."""
     columns = columns.float().contiguous() if columns is not None else None

@@ -48,7 +48,7 @@ def head_of(columns: dict[str, Cell]) -> str:
 HEAD = head_of(CPU_COLUMNS)
 OVERVIEWS = {  # of the reference machine, of another one, of GPUs
     "all": "step-*.json",
-    "xeon": "xeon-*.json",
+    "epyc": "epyc-*.json",
     "gpus": "gpu-*.json",
 }
 

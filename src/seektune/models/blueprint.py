@@ -150,7 +150,7 @@ def _layer_kinds(model: Any) -> list[tuple[Any, ...]]:
     lowest = min(
         (at for n, p in model.named_parameters() if p.requires_grad and (at := depth[n]) is not None), default=0
     )
-    learns = [tuple(p.requires_grad for p in layer.parameters()) for layer in blocks(model)[1]]
+    learns = [frozenset(n for n, p in layer.named_parameters() if p.requires_grad) for layer in blocks(model)[1]]
     return [(index > lowest, learns[index], *kind) for index, kind in enumerate(kinds(model))]
 
 

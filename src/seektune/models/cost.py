@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..contracts import Batch, Document
 from ..data import pack
 from . import attention, blueprint, forward, heads, streaming
-from .kernels import cross_entropy
+from .kernels import cross_entropy, products
 from .layers import ROUTERS, blocks, depth_of, plain_name
 
 if TYPE_CHECKING:
@@ -301,14 +301,15 @@ def logits_of(model: Any, precision: Any, kind: str = "cpu") -> Logits:
 
 
 def footprint_of(model: Any, precision: Any, packed: bool, fused: bool = False) -> Footprint:
-    """Read off autograd in three forwards over one document of L, 2 L and 3 L random tokens, in training mode (L: 64).
+    """Read off autograd in three forwards over one document of L, 2 L and 3 L random tokens, in training mode (L: 21 or 64).
 
     `precision`: train.precision.Precision (its autocast is used); `fused`: attention of every length goes through a fused kernel,
     as on a GPU. A drawn model (models/blueprint.py) gives the same numbers. Leaves random states, modes and gradients as they were.
     """
     config = heads.base_of(model).config.get_text_config()
     kinds = list(getattr(config, "layer_types", None) or ())
-    length = CHUNK  # and a multiple of it: narrow layers fill rows up to that (kernels/products.py), which is no token's share
+    # no length that narrow layers fill up (kernels/products.py): what they add is no token's share
+    length = CHUNK if "linear_attention" in kinds else products.FILL // 3
     with (
         _attention_that_is(fused),
         blueprint.thinned(model) as stands_for,

@@ -156,7 +156,8 @@ def _turning(kind: type[torch.nn.Module], dtype: torch.dtype, device: torch.devi
     """
     forward: Any = kind.forward
     own = forward.__globals__.get(ROTARY)
-    if own is None or not native.takes(device.type, dtype) or not _turns_alike(own, dtype, device):
+    where = "cpu" if device.type == "meta" else device.type  # a drawn model is looked at as if it lay there
+    if own is None or not native.takes(where, dtype) or not _turns_alike(own, dtype, device):
         return None
     table = forward.__globals__ | {ROTARY: rotary.instead_of(own)}
     made = types.FunctionType(forward.__code__, table, forward.__name__, forward.__defaults__)

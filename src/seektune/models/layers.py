@@ -84,11 +84,17 @@ def blocks(model: torch.nn.Module) -> tuple[str, torch.nn.ModuleList]:
 
 
 def kinds(model: torch.nn.Module) -> list[tuple[Any, ...]]:
-    """Of each layer: what the config's lists say of it, and its parameters by name, shape and type."""
+    """Of each layer: what the config's lists say of it, and its parameters by name, shape and type.
+
+    Sorted: PEFT takes adapters of experts off and puts them on in each forward, so that names change their places.
+    """
     config, held = heads.base_of(model).config.get_text_config(), blocks(model)[1]
     lists = [value for value in vars(config).values() if isinstance(value, list) and len(value) == len(held)]
     return [
-        (*(str(values[i]) for values in lists), *((n, p.shape, p.dtype) for n, p in layer.named_parameters()))
+        (
+            *(str(values[i]) for values in lists),
+            *sorted((n, p.shape, str(p.dtype)) for n, p in layer.named_parameters()),
+        )
         for i, layer in enumerate(held)
     ]
 

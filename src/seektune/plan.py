@@ -36,7 +36,9 @@ ADAM_BYTES = 8  # optimizer state per trained parameter: two float32 moments
 OPTIMIZER_TRAFFIC = 28  # bytes that a step of AdamW reads and writes per trained parameter
 TRAFFIC_SPEED = 1e10  # bytes a second, about one memory channel: the update is a small part of a step
 DRAWS = 200  # optimizer steps that are laid out in order to find the largest micro-batch and their number
-HOLES = 0.5  # of what a forward frees again: it lies idle in the C library's heap (bench/memory.py; glibc 2.36)
+# Of what a forward frees again: it lies idle in the C library's heap (bench/memory.py; glibc 2.36). Packed rows have another length
+# each time, so that what one leaves rarely serves the next; padded ones meet the same sizes again.
+HOLES, HOLES_PADDED = 0.9, 0.1
 LIBRARIES = 100 << 20  # bytes of code and tables that opening a model brings into the process
 PRODUCTS = 110 << 20  # bytes of the code that oneDNN makes for 16-bit products in tiles: 128 sizes, 0.6 to 1.1 MB each
 ROOM = 0.9  # share of the memory that a plan may fill
@@ -323,7 +325,7 @@ def needs_of(model: torch.nn.Module, precision: str, packed: bool, kind: str = "
         cost.stored_bytes(model),
         adapters.attached(model),
         process_bytes=max(0, rss() - held) + libraries if on_cpu else CONTEXT * (there != kind),
-        holes=HOLES if on_cpu else 0.0,
+        holes=(HOLES if packed else HOLES_PADDED) if on_cpu else 0.0,
         on_cpu=on_cpu,
     )
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "train"))  # its harness
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
+from models.kernels import gpu_cases
+from models.kernels.gpu_cases import BARS, near
 
 from seektune.models.kernels import attend_gpu, experts_gpu, native
 from seektune.models.kernels import experts as by_hand
 from seektune.models.kernels.mlp import activated, gated
 from seektune.models.kernels.norm import rms_norm
 
-BARS = {torch.float32: 1e-5, torch.bfloat16: 1.5e-2, torch.float16: 2e-3}  # of the norm of the difference
 LENGTHS = (1, 2, 5, 31, 64, 65, 200)
-
-
-def near(found: torch.Tensor, expected: torch.Tensor, bar: float) -> None:
-    assert float((found.double() - expected.double()).norm()) <= bar * float(expected.double().norm())
 
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -29,6 +25,15 @@ def doubled(*tensors: torch.Tensor) -> list[torch.Tensor]:
     return [x.detach().double().requires_grad_() for x in tensors]
 
 
+def alike(ours: torch.Tensor, given: Any, theirs: torch.Tensor, exact: Any, bar: float) -> None:
+    """The results, and their gradients for what was `given`, and for the same in float64."""
+    grad = torch.randn_like(ours)
+    near(ours, theirs, bar)
+    found, expected = (torch.autograd.grad(y, x, grad.to(y.dtype)) for y, x in ((ours, given), (theirs, exact)))
+    for one, other in zip(found, expected, strict=True):
+        near(one, other, bar)
+
+
 def test_the_compiled_pieces_are_in_use() -> None:
     assert native.why_not("cuda") == ""
 
@@ -37,49 +42,39 @@ def test_the_compiled_pieces_are_in_use() -> None:
 @pytest.mark.parametrize("act", ["silu", "gelu_pytorch_tanh"])
 def test_gates(dtype: torch.dtype, act) -> None:
     torch.manual_seed(0)
+    gpu_cases.gates(native, "cuda", dtype, act)
     gate, up = (drawn(3, 1001, dtype=dtype) for _ in range(2))
     exact = doubled(gate, up)
-    ours, theirs = gated(gate, up, act), activated(exact[0], act) * exact[1]
-    grad = torch.randn_like(ours)
-    near(ours, theirs, BARS[dtype])
-    found, expected = (torch.autograd.grad(y, x, grad.to(y.dtype)) for y, x in ((ours, (gate, up)), (theirs, exact)))
-    for one, other in zip(found, expected, strict=True):
-        near(one, other, BARS[dtype])
+    alike(gated(gate, up, act), (gate, up), activated(exact[0], act) * exact[1], exact, BARS[dtype])
 
 
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize(("rows", "width"), [(1, 8), (700, 896), (3, 16384)])
 def test_norms(dtype: torch.dtype, rows: int, width: int) -> None:
     torch.manual_seed(0)
+    gpu_cases.norms(native, "cuda", dtype, rows, width)
     x, weight = drawn(rows, width, dtype=dtype), drawn(width, dtype=dtype)
     exact = doubled(x, weight)
-    ours = rms_norm(x, weight, 1e-6)
     theirs = exact[1] * exact[0] * (exact[0].square().mean(-1, keepdim=True) + 1e-6).rsqrt()
-    grad = torch.randn_like(ours)
-    near(ours, theirs, BARS[dtype])
-    found, expected = (torch.autograd.grad(y, x, grad.to(y.dtype)) for y, x in ((ours, (x, weight)), (theirs, exact)))
-    for one, other in zip(found, expected, strict=True):
-        near(one, other, BARS[dtype])
+    alike(rms_norm(x, weight, 1e-6), (x, weight), theirs, exact, BARS[dtype])
+
+
+@pytest.mark.parametrize("dtype", BARS)
+@pytest.mark.parametrize(("tokens", "heads", "width"), [(1, 1, 2), (7, 3, 24), (300, 28, 128)])
+def test_rotary_embedding(dtype: torch.dtype, tokens: int, heads: int, width: int) -> None:
+    torch.manual_seed(0)
+    gpu_cases.turns(native, "cuda", dtype, tokens, heads, width)
 
 
 @pytest.mark.parametrize("dtype", BARS)
 @pytest.mark.parametrize("vocabulary", [2, 50, 20_000, 151_936])
 def test_cross_entropy(dtype: torch.dtype, vocabulary: int) -> None:
     torch.manual_seed(0)
-    logits = (4 * torch.randn(9, vocabulary, device="cuda")).to(dtype)
-    targets = torch.randint(vocabulary, (9,), device="cuda")
-    exact = logits.double()
-    expected = F.cross_entropy(exact, targets, reduction="none")
-    near(native.cross_entropy(logits, targets, False), expected, 1e-5)
-    assert torch.equal(logits.double(), exact)
-    near(native.cross_entropy(logits, targets, True), expected, 1e-5)
-    near(logits, exact.softmax(-1) - F.one_hot(targets, vocabulary), BARS[dtype])
+    gpu_cases.losses(native, "cuda", dtype, vocabulary)
 
 
 def test_a_target_that_is_none() -> None:
-    logits = torch.randn(2, 50, device="cuda")
-    losses = native.cross_entropy(logits, torch.tensor([3, 50], device="cuda"), True)
-    assert math.isfinite(float(losses[0])) and math.isnan(float(losses[1]))
+    gpu_cases.no_target(native, "cuda")
 
 
 def alone(q, k, v, causal: bool) -> torch.Tensor:
@@ -114,11 +109,7 @@ def test_attention_within_documents(
     ends = attend_gpu.Ends.of(LENGTHS, q.device)
     ours = attend_gpu.attend_documents(*(x.transpose(0, 1) for x in (q, k, v)), ends, widths[0] ** -0.5, causal)
     theirs = alone(*(x.transpose(0, 1) for x in exact), causal)
-    grad = torch.randn_like(ours)
-    near(ours, theirs, BARS[dtype])
-    found, expected = (torch.autograd.grad(y, x, grad.to(y.dtype)) for y, x in ((ours, (q, k, v)), (theirs, exact)))
-    for one, other in zip(found, expected, strict=True):
-        near(one, other, BARS[dtype])
+    alike(ours, (q, k, v), theirs, exact, BARS[dtype])
 
 
 def test_dropout_of_attention() -> None:

@@ -126,7 +126,7 @@ def test_streamed_layers_train_to_the_same_numbers(tmp_path) -> None:
 
 def trainer_on_gpu(folder, **more: Any) -> Any:
     """As tests/train make one, of a model wide enough that its activations count."""
-    from harness import trainer
+    from train.harness import trainer
 
     model = tiny("llama", hidden_size=512, intermediate_size=2048, num_hidden_layers=4).cuda()
     made = trainer(folder, model=model, **more)

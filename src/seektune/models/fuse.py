@@ -32,13 +32,13 @@ def fuse(model: torch.nn.Module) -> dict[str, int]:
     """How many modules of which class took a piece. Safe to call again. The model's mode and random state stay."""
     taken: Counter[str] = Counter()
     verdicts: dict[Any, bool] = {}
-    turning: dict[Any, Callable[..., Any] | None] = {}
+    rotating: dict[Any, Callable[..., Any] | None] = {}
     device = next((p.device for p in model.parameters() if not travels(p)), torch.device("cpu"))
     for module in model.modules():
         if "forward" not in vars(module) and _rotates(module):
-            if type(module) not in turning:
-                turning[type(module)] = _turning(type(module), _dtype(module), device)
-            if made := turning[type(module)]:
+            if type(module) not in rotating:
+                rotating[type(module)] = _rotary_forward(type(module), _dtype(module), device)
+            if made := rotating[type(module)]:
                 module.forward = types.MethodType(made, module)
                 taken[type(module).__name__] += 1
         piece = _piece_for(module)
@@ -149,15 +149,15 @@ def _rotates(module: torch.nn.Module) -> bool:
     return isinstance(forward, types.FunctionType) and ROTARY in forward.__code__.co_names and not forward.__closure__
 
 
-def _turning(kind: type[torch.nn.Module], dtype: torch.dtype, device: torch.device) -> Callable[..., Any] | None:
+def _rotary_forward(kind: type[torch.nn.Module], dtype: torch.dtype, device: torch.device) -> Callable[..., Any] | None:
     """The forward of these modules with our rotary embedding for theirs; None where a trial shows another result.
 
     The function is the same code with another name table: the model's file stays as it is, for this model and all others.
     """
     forward: Any = kind.forward
     own = forward.__globals__.get(ROTARY)
-    where = "cpu" if device.type == "meta" else device.type  # a drawn model is looked at as if it lay there
-    if own is None or not native.takes(where, dtype) or not _turns_alike(own, dtype, device):
+    device = torch.device("cpu") if device.type == "meta" else device  # a drawn model is looked at as if it lay there
+    if own is None or not native.takes(device.type, dtype) or not _rotates_alike(own, dtype, device):
         return None
     table = forward.__globals__ | {ROTARY: rotary.instead_of(own)}
     made = types.FunctionType(forward.__code__, table, forward.__name__, forward.__defaults__)
@@ -165,22 +165,21 @@ def _turning(kind: type[torch.nn.Module], dtype: torch.dtype, device: torch.devi
     return made
 
 
-def _turns_alike(own: Callable[..., Any], dtype: torch.dtype, device: torch.device) -> bool:
+def _rotates_alike(own: Callable[..., Any], dtype: torch.dtype, device: torch.device) -> bool:
     """Queries, keys and their gradients, with angles that are alike in no two places."""
-    if device.type == "meta":
-        return True
     generator = torch.Generator().manual_seed(0)
     shapes = ((1, TOKENS, 4, 16), (1, TOKENS, 2, 16), (1, TOKENS, 16), (1, TOKENS, 16))
     q, k, cos, sin = (torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes)
     try:
         with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            found = [_turned(way, q, k, cos, sin) for way in (rotary.instead_of(own), own)]
+            found = [_rotated(way, q, k, cos, sin) for way in (rotary.instead_of(own), own)]
     except (RuntimeError, TypeError, ValueError):
         return False
     return all(_near(one, other, TOLERANCE.get(dtype, 1e-5)) for one, other in zip(*found, strict=True))
 
 
-def _turned(way: Callable[..., Any], *given: torch.Tensor) -> list[torch.Tensor]:
+def _rotated(way: Callable[..., Any], *given: torch.Tensor) -> list[torch.Tensor]:
+    """Queries and keys as `way` rotates them, and the gradients of both."""
     q, k = (x.clone().requires_grad_() for x in given[:2])
     pair = way(q.transpose(1, 2), k.transpose(1, 2), *given[2:])
     total = sum((y * torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)).sum() for y in pair)

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from .mlp import Act, gated_back, product
 
 ALIGNED = 16  # bytes: rows of what is multiplied begin at multiples of it
-PRODUCT: Any = F.grouped_mm
 
 
 def takes(dtype: torch.dtype, gate_up: torch.Tensor, down: torch.Tensor) -> bool:
@@ -45,9 +44,9 @@ class Grouped(torch.autograd.Function):
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)  # of each pair among the sorted ones
         rows = hidden.detach().to(dtype)
-        both = PRODUCT(rows[order // index.shape[1]], gate_up.detach().to(dtype).transpose(1, 2), offs=ends)
+        both = F.grouped_mm(rows[order // index.shape[1]], gate_up.detach().to(dtype).transpose(1, 2), offs=ends)
         gate, up = both.chunk(2, -1)
-        y = PRODUCT(product(gate, up, act), down.detach().to(dtype).transpose(1, 2), offs=ends)
+        y = F.grouped_mm(product(gate, up, act), down.detach().to(dtype).transpose(1, 2), offs=ends)
         found = torch.bmm(weights.detach().to(dtype).unsqueeze(1), y[places].view(*index.shape, -1)).squeeze(1)
         kept = rows if ctx.needs_input_grad[1] else None  # experts that do not learn need no rows
         ctx.save_for_backward(kept, gate_up, down, weights, both, order, places, ends)
@@ -62,16 +61,16 @@ class Grouped(torch.autograd.Function):
         share = weights.detach().reshape(-1)[order, None].to(dtype)
         gate, up = both.chunk(2, -1)
         grad, inner = grads[0].to(dtype)[owners], product(gate, up, ctx.act)
-        grad_inner = PRODUCT(grad, down.detach().to(dtype), offs=ends)
+        grad_inner = F.grouped_mm(grad, down.detach().to(dtype), offs=ends)
         grad_share = None
         if wants_weights:
             grad_share = (grad_inner * inner).sum(-1, dtype=torch.float32)[places].view(weights.shape).to(weights.dtype)
-        grad_down = PRODUCT((grad * share).t(), inner, offs=ends).to(down.dtype) if wants_down else None
+        grad_down = F.grouped_mm((grad * share).t(), inner, offs=ends).to(down.dtype) if wants_down else None
         grad_rows = grad_both = None
         if wants_rows or wants_both:
             back = torch.cat(gated_back(grad_inner.mul_(share), gate, up, ctx.act), -1)
-            grad_both = PRODUCT(back.t(), rows[owners], offs=ends).to(gate_up.dtype) if wants_both else None
+            grad_both = F.grouped_mm(back.t(), rows[owners], offs=ends).to(gate_up.dtype) if wants_both else None
             if wants_rows:
-                each = PRODUCT(back, gate_up.detach().to(dtype), offs=ends)[places]
+                each = F.grouped_mm(back, gate_up.detach().to(dtype), offs=ends)[places]
                 grad_rows = each.view(-1, choices, each.shape[1]).sum(1, dtype=torch.float32).to(ctx.dtype)
         return grad_rows, grad_both, grad_down, grad_share, None, None, None

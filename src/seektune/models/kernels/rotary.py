@@ -40,14 +40,14 @@ class Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turned(x.detach(), cos, sin, False)
+        return _rotated(x.detach(), cos, sin, False)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         cos, sin = ctx.saved_tensors
-        return _turned(grads[0], cos, sin, True), None, None
+        return _rotated(grads[0], cos, sin, True), None, None
 
 
-def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, reverse: bool) -> torch.Tensor:
+def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, reverse: bool) -> torch.Tensor:
     rows = x.transpose(1, 2).contiguous()
     return native.rotate(rows.flatten(0, 1), cos, sin, reverse).view(rows.shape).transpose(1, 2)

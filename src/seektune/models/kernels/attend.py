@@ -1,6 +1,6 @@
 """Attention within each document of a packed row: no padding, no mask, and no scores are kept for backward.
 
-Forward is torch's fused kernel, a group of documents of one length at a time. Its backward is slow where documents have
+Both ways are compiled (attend.c) where that can be had. Elsewhere, and with dropout, forward is torch's fused kernel, a group of documents of one length at a time. Its backward is slow where documents have
 some hundred tokens, so backward is batched products over blocks of queries. They make the weights again as exp(scores - l),
 l being the logarithm of a row's sum of exponentials, which forward found (FlashAttention-2, https://arxiv.org/abs/2307.08691,
 algorithm 2). Neither l nor what softmax's gradient takes off costs a pass over the scores: both are one more column of the
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from . import native
 from .arithmetic import arithmetic
 from .products import has_tiles
 
@@ -26,6 +27,7 @@ SCORES = 1 << 20  # scores that exist at once, about: they and their gradient st
 SLACK = 1.2  # small documents share products with others that have up to so many times (and 8 more) tokens
 SMALL = 1 << 22  # multiplications of a document's scores up to which more calls cost more than filling it up
 LONG = 640  # tokens from which on torch's backward is faster, where the processor multiplies tiles
+UNEVEN = 1.5  # times what an even share is that the largest part of a thread may be, if attention is to be compiled
 AHEAD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
@@ -163,9 +165,14 @@ class Documents(torch.autograd.Function):
         dropout: float,
     ) -> torch.Tensor:
         q, k, v = (x.detach().transpose(0, 1) for x in (q, k, v))  # (time, heads, dim)
+        how = How(scaling, causal, dropout, k.shape[1], q.shape[1] // k.shape[1], q.shape[2])
+        ctx.lengths, ctx.how = lengths, how
+        if _compiled(lengths, how, q, k, v):
+            out, sums = native.attend(q, k, v, lengths, scaling, causal)
+            ctx.save_for_backward(q, k, v, out, sums)
+            return out
         out = q.new_empty(*q.shape[:2], v.shape[-1])
         sums = torch.empty(*q.shape[:2], 1, dtype=_exact(q))
-        how = How(scaling, causal, dropout, k.shape[1], q.shape[1] // k.shape[1], q.shape[2])
         kept: list[torch.Tensor] = []
         for group in groups(lengths, how):
             parts = [group.part(x, how) for x in (q, k, v, out, sums)]
@@ -176,18 +183,21 @@ class Documents(torch.autograd.Function):
             for part, whole in zip(parts[3:], (out, sums), strict=True):
                 group.put(part, whole, how)
         ctx.save_for_backward(q, k, v, out, sums, *kept)
-        ctx.lengths, ctx.how = lengths, how
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         q, k, v, out, sums, *kept = ctx.saved_tensors
         how, masks = ctx.how, iter(kept)
+        grad = grads[0] if grads[0].stride(-1) == 1 else grads[0].contiguous()
+        if _compiled(ctx.lengths, how, q, k, v, grad):
+            found = native.attend_back(grad, q, k, v, out, sums, ctx.lengths, how.scaling, how.causal)
+            return (*(x.transpose(0, 1) for x in found), None, None, None, None)
         found = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
         cut = groups(ctx.lengths, how)
         scratch = sums.new_empty(2, max((_scores(group, how) for group in cut), default=0))
         for group in cut:
-            parts = [group.part(x, how) for x in (q, k, v, out, sums, grads[0], *found)]
+            parts = [group.part(x, how) for x in (q, k, v, out, sums, grad, *found)]
             if group.length >= LONG and q.shape == out.shape and not how.dropout and _has_tiles(q):
                 _back_fused(parts, how)
             else:
@@ -195,6 +205,14 @@ class Documents(torch.autograd.Function):
             for part, whole in zip(parts[6:], found, strict=True):
                 group.put(part, whole, how)
         return (*(x.transpose(0, 1) for x in found), None, None, None, None)
+
+
+def _compiled(lengths: tuple[int, ...], how: How, *tensors: torch.Tensor) -> bool:
+    """Whether attend.c takes these. Its threads share documents and heads of keys, so one long document may leave some idle."""
+    if how.dropout or not lengths or not native.attends(*tensors):
+        return False
+    scores = [length * length for length in lengths]
+    return max(scores) * torch.get_num_threads() <= UNEVEN * how.heads * sum(scores)
 
 
 # By torch's fused kernel. All parts are (documents, length, kv heads, heads of queries, dim)

@@ -1,61 +1,12 @@
 /* Pieces of a step that memory bounds, in one pass each over their numbers. native.py compiles this file for a type of
  * numbers, float32 or (-DHALF) bfloat16, where a C compiler is there. Rows lie one behind the other; sums are float32. */
 
-#include <math.h>
-#include <stdint.h>
+#include "numbers.h"
 
-#define INLINE static inline __attribute__((always_inline))
 #define BLOCK 4096
 #define FEW 16384 /* numbers up to which waking another thread costs more than it saves */
 #define PRAGMA(text) _Pragma(#text)
 #define SHARED(count) PRAGMA(omp parallel for schedule(static) num_threads(threads) if (threads > 1 && (count) > FEW))
-
-INLINE float float_of(uint32_t bits) {
-    union { uint32_t bits; float value; } both = {.bits = bits};
-    return both.value;
-}
-
-INLINE uint32_t bits_of(float value) {
-    union { float value; uint32_t bits; } both = {.value = value};
-    return both.bits;
-}
-
-#ifdef HALF
-
-typedef uint16_t T;
-
-INLINE float get(T x) { return float_of((uint32_t)x << 16); }
-
-/* To the nearest, ties to even; what is no number stays none. */
-INLINE T put(float x) {
-    uint32_t bits = bits_of(x);
-    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (T)rounded;
-}
-
-#else
-
-typedef float T;
-
-INLINE float get(T x) { return x; }
-INLINE T put(float x) { return x; }
-
-#endif
-
-/* exp of x <= 0: a power of two times a polynomial on [-ln 2 / 2, ln 2 / 2], coefficients of expf in S. L. Moshier's Cephes.
- * What float32 holds with fewer digits only is 0: the processor takes a hundred times as long for such numbers. */
-INLINE float exponential(float x) {
-    float n = floorf(x * 1.44269504088896341f + 0.5f);
-    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    float y = 1.9875691500e-4f;
-    y = y * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * r * r + r + 1.0f;
-    return x < -87.0f ? 0.0f : y * float_of((uint32_t)((int32_t)n + 127) << 23);
-}
 
 INLINE float sigmoid(float x) {
     float e = exponential(-fabsf(x));

@@ -1,5 +1,5 @@
-"""Pieces that memory bounds, compiled: native.c is built once, by the C compiler of this machine, and kept in the cache folder.
-On a CUDA GPU they are gpu.py's, by Triton.
+"""Compiled pieces: those that memory bounds (native.c) and attention within documents (attend.c). They are built once, by the
+C compiler of this machine, and kept in the cache folder. On a CUDA GPU they are gpu.py's, by Triton; attention is torch's there.
 
 Never required: without a compiler, and for tensors of another kind, the callers take torch's own operations, several passes
 for each of ours. SEEKTUNE_NATIVE=0 asks for that. What was compiled is taken only if its gates are those of torch.
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ import torch
 
 from ...runtime import cache_folder, cpu_features, cpu_name
 
-SOURCE = Path(__file__).with_name("native.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.c", "attend.c"))
+HEADER = Path(__file__).with_name("numbers.h")
 TYPES = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDE = "-mprefer-vector-width=512"  # where the processor has them; compilers take half of that by themselves
@@ -37,9 +39,18 @@ GPU_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def ready(*tensors: torch.Tensor) -> bool:
     """Whether the compiled pieces take these: on one device, of one type, a row behind the other. int8 has none on a GPU."""
+    return all(x.is_contiguous() for x in tensors) and _are_ours(*tensors)
+
+
+def attends(*tensors: torch.Tensor) -> bool:
+    """Whether compiled attention takes these: on a CPU, of one type, the numbers of a row behind each other."""
+    return tensors[0].device.type == "cpu" and all(x.stride(-1) == 1 for x in tensors) and _are_ours(*tensors)
+
+
+def _are_ours(*tensors: torch.Tensor) -> bool:
     dtype, device = tensors[0].dtype, tensors[0].device
     for x in tensors:
-        if x.dtype != dtype or x.device != device or not x.is_contiguous():
+        if x.dtype != dtype or x.device != device:
             return False
         if type(x) not in OWN and (type(x).__name__ != DRAWN or device.type != "cpu"):
             return False
@@ -134,6 +145,50 @@ def rescale(sums: torch.Tensor, factors: torch.Tensor, columns: torch.Tensor | N
     _call("rescale", into, *sums.shape, sums, factors, columns, into, into.stride(0))
 
 
+def attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], scaling: float, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """q (time, heads, dim), k and v (time, heads of keys, dim or dim of values) -> (out (time, heads, dim of values), the
+    logarithm of each row's sum of exponentials (time, heads, 1) float32). Documents of `lengths` do not see each other.
+    """
+    out = q.new_empty(*q.shape[:2], v.shape[-1])
+    sums = torch.empty(*q.shape[:2], 1, dtype=torch.float32)
+    _call("attend", q, *_documents(q, k, v, lengths, scaling, causal), out, sums, *_scratch(k, v, lengths, False))
+    return out, sums
+
+
+def attend_back(
+    grad: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, out: torch.Tensor, sums: torch.Tensor,
+    lengths: Sequence[int], scaling: float, causal: bool,
+) -> list[torch.Tensor]:  # fmt: skip
+    """The gradients of q, k and v, a row behind the other."""
+    found = [torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v)]
+    given = _documents(q, k, v, lengths, scaling, causal)
+    _call("attend_back", q, *given, *_strided(grad), out, sums, *found, *_scratch(k, v, lengths, True))
+    return found
+
+
+def _documents(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], scaling: float, causal: bool
+) -> tuple[Any, ...]:
+    heads = k.shape[1]
+    sizes = heads, q.shape[1] // heads, q.shape[2], v.shape[2]
+    many = len(lengths), torch.tensor(lengths, dtype=torch.int64)
+    return *many, *sizes, float(scaling), causal, *_strided(q), *_strided(k), *_strided(v)
+
+
+def _strided(x: torch.Tensor) -> tuple[torch.Tensor, int, int]:
+    return x, x.stride(0), x.stride(1)
+
+
+def _scratch(k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], reverse: bool) -> tuple[torch.Tensor, int]:
+    """(room for every thread, float32; how many numbers each has)."""
+    sized = getattr(library(k.dtype), "attend_scratch")  # noqa: B009
+    sized.restype = ctypes.c_int64
+    each = int(sized(*map(ctypes.c_int64, (max(lengths), k.shape[2], v.shape[2])), reverse))
+    return torch.empty(torch.get_num_threads() * each, dtype=torch.float32), each
+
+
 def _call(name: str, like: torch.Tensor, *given: Any) -> None:
     if type(like) not in OWN:
         return
@@ -207,7 +262,7 @@ def _open(dtype: torch.dtype) -> tuple[ctypes.CDLL | None, str]:
     try:
         made = ctypes.CDLL(str(_built(compiler, TYPES[dtype])))
     except (OSError, subprocess.SubprocessError) as error:
-        return None, f"native.c cannot be built ({type(error).__name__})"
+        return None, f"they cannot be built ({type(error).__name__})"
     if _openmp() - before:
         return None, f"{compiler} takes another OpenMP than torch"
     return (made, "") if _same(made, dtype) else (None, f"what {compiler} makes gives other numbers than torch")
@@ -225,7 +280,8 @@ def _built(compiler: str, types: tuple[str, ...]) -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
     features = cpu_features()
     flags = [*FLAGS, *types, *([WIDE] if "avx512f" in features else [])]
-    made_of = [SOURCE.read_text(encoding="utf-8"), *flags, repr(version), platform.machine(), cpu_name(), *features]
+    texts = [path.read_text(encoding="utf-8") for path in (HEADER, *SOURCES)]
+    made_of = [*texts, *flags, repr(version), platform.machine(), cpu_name(), *features]
     name, folder = _sum("\n".join(made_of).encode()), cache_folder() / "native"
     for path in folder.glob(f"{name}-*.so"):
         mine = path.stat().st_uid == os.getuid()  # of a cache that others write into, nothing of theirs is loaded
@@ -234,7 +290,7 @@ def _built(compiler: str, types: tuple[str, ...]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as aside:
         fresh = Path(aside) / "fresh.so"
-        command = [compiler, *flags, str(SOURCE), "-o", str(fresh), "-lm"]
+        command = [compiler, *flags, *map(str, SOURCES), "-o", str(fresh), "-lm"]
         subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
         path = folder / f"{name}-{_sum(fresh.read_bytes())}.so"
         fresh.replace(path)

@@ -25,7 +25,7 @@ from .streaming import travels
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 5e-3}  # relative, of output and gradient
 TOKENS = 5  # of a trial
-SCALES = (1.0, 1e3)  # of its hidden states
+LARGE = 1e3  # hidden states that are tried as well: DeepSeek V4 cuts its gates off where they are large
 
 
 def fuse(model: torch.nn.Module) -> dict[str, int]:
@@ -205,11 +205,13 @@ def _same(module: Any, piece: Callable[..., torch.Tensor]) -> bool:
     parameter = next(module.parameters())
     if parameter.is_meta:
         return True
-    return all(_same_at(scale, module, piece, parameter.device) for scale in SCALES)
+    return _same_at(1.0, module, piece, parameter.device) and _same_at(LARGE, module, piece, parameter.device)
 
 
 def _same_at(scale: float, module: Any, piece: Callable[..., torch.Tensor], device: torch.device) -> bool:
-    """At one size of the hidden states: DeepSeek V4 cuts its gates off where they are large, which small ones do not show."""
+    """At one size of the hidden states. Of `LARGE` ones outputs alone: nearly all gates are shut or open then, and what is left of
+    their gradients is rounding, in which 16 bits differ from themselves.
+    """
     hidden, *rest = _inputs(module, device)
     given = [hidden * scale, *rest]
     try:
@@ -217,8 +219,9 @@ def _same_at(scale: float, module: Any, piece: Callable[..., torch.Tensor], devi
             own, ours = (_tried(forward, module, given) for forward in (type(module).forward, piece))
     except (RuntimeError, TypeError, ValueError, AttributeError, KeyError):
         return False
-    bar = TOLERANCE.get(hidden.dtype, 1e-5)
-    return all(_near(found, expected, bar) for found, expected in zip(ours, own, strict=True))
+    bar, compared = TOLERANCE.get(hidden.dtype, 1e-5), len(own) if scale < LARGE else 1
+    pairs = list(zip(ours, own, strict=True))[:compared]
+    return all(_near(found, expected, bar) for found, expected in pairs)
 
 
 def _inputs(module: Any, device: torch.device) -> list[torch.Tensor]:

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seektune.models.kernels import attend
+from seektune.models.kernels import attend, native
+
+compiled = pytest.mark.skipif(bool(native.why_not()), reason=native.why_not())
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +160,82 @@ def test_groups_that_were_made_while_only_shapes_were_computed_still_serve() -> 
         shape = attend.attend_documents(*(torch.randn(4, 64, 8) for _ in range(3)), lengths, 0.3).shape
     assert tuple(shape) == (64, 4, 8)
     compare(lengths, 4, 2, causal=True)
+
+
+# Compiled
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("lengths", "heads", "groups", "dim", "values"),
+    [
+        ((1, 1, 3, 7, 7, 40, 47, 48, 49, 129), 4, 2, 64, 64),
+        ((300, 511, 512, 513, 1100), 4, 2, 6, 5),  # more keys than a block holds, and widths that fill no register
+        ((17, 64, 65, 130), 3, 3, 192, 128),  # latent attention
+        ((20, 90), 14, 2, 48, 32),
+    ],
+)
+def test_compiled_attention_equals_torch(
+    dtype: torch.dtype, causal: bool, lengths: tuple[int, ...], heads: int, groups: int, dim: int, values: int
+) -> None:
+    exact = [x.detach() / dim**0.25 for x in made(lengths, heads, groups, dim, values)]
+    given = [x.to(dtype).requires_grad_() for x in exact]
+    assert native.attends(*(x.transpose(0, 1) for x in given))
+    exact = [x.detach().double().requires_grad_() for x in given]
+    theirs = plain(*exact, lengths, causal)
+    ours = attend.attend_documents(*given, lengths, 0.3, causal)
+    assert type(ours.grad_fn).__name__ == "DocumentsBackward"
+    grad = torch.randn_like(theirs).to(dtype)
+    pairs = zip(
+        [ours.detach(), *torch.autograd.grad(ours, given, grad)],
+        [theirs.detach(), *torch.autograd.grad(theirs, exact, grad.double())],
+        strict=True,
+    )
+    for one, other in pairs:
+        assert float((one.double() - other).norm() / other.norm()) < (3e-6 if dtype == torch.float32 else 6e-3)
+
+
+@compiled
+def test_compiled_attention_takes_rows_as_they_lie_and_any_number_of_threads() -> None:
+    """Queries, keys and values side by side in one tensor, and a gradient that is one number for all."""
+    lengths, threads = (5, 70, 71), torch.get_num_threads()
+    whole = torch.randn(1, sum(lengths), 8 * 16)
+    results = []
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        try:
+            leaf = whole.clone().requires_grad_()
+            q, k, v = (x.unflatten(-1, (-1, 16)).transpose(1, 2)[0] for x in leaf.split((64, 32, 32), -1))
+            ours = attend.attend_documents(q, k, v, lengths, 0.3)
+            results.append([ours.detach(), *torch.autograd.grad(ours.sum(), leaf)])
+        finally:
+            torch.set_num_threads(threads)
+    exact = whole.double().requires_grad_()
+    q, k, v = (x.unflatten(-1, (-1, 16)).transpose(1, 2)[0] for x in exact.split((64, 32, 32), -1))
+    theirs = plain(q, k, v, lengths, True)
+    torch.testing.assert_close(results[0][0].double(), theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(results[0][1].double(), *torch.autograd.grad(theirs.sum(), exact), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(x, y) for found in results[1:] for x, y in zip(found, results[0], strict=True))
+
+
+@compiled
+def test_a_part_that_would_keep_one_thread_busy_alone_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = (torch.randn(10, heads, 16) for heads in (8, 2, 2))
+    how = attend.How(0.3, True, 0.0, 2, 4, 16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert attend._compiled((10,), how, q, k, v) and attend._compiled((2, 8), how, q, k, v)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert not attend._compiled((10,), how, q, k, v)
+    assert attend._compiled((1,) * 10, how, q, k, v)
+    assert not attend._compiled((1,) * 10, attend.How(0.3, True, 0.1, 2, 4, 16), q, k, v)
+    assert not attend._compiled((1,) * 10, how, q.double(), k.double(), v.double())
+
+
+@compiled
+def test_scores_that_are_no_numbers_stay_within_their_document() -> None:
+    qkv = [torch.randn(4, 60, 16) for _ in range(3)]
+    qkv[0][:, 5] = float("nan")
+    found = attend.attend_documents(*qkv, (20, 40), 0.3)
+    assert found[5].isnan().all() and not found[20:].isnan().any() and not found[:5].isnan().any()

@@ -8,19 +8,16 @@ numbers beforehand: the loss weights are taken for them, and where an objective 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from . import native
 from .arithmetic import arithmetic
 
 LOGITS_BYTES = 128 << 20  # of a chunk: with fewer tokens, laying out a large head takes as long as its product
 ON_GPU = 512 << 20  # there a chunk has to keep all its processors busy, and the head is read anew for each
-# Copies at once: the logits as the head gives them, p in float32, and p in the arithmetic's type, in units of float32. Where they
-# become p in place, the hole that another chunk has left: they have a new size each time.
+# Copies at once, in units of float32: the logits as the head gives them, p in float32, and p in the arithmetic's type.
 LIVE = 2
 LEAST = 1e-30  # of a probability from which -log p is taken
 
@@ -30,8 +27,8 @@ def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool, device: str = 
 
     `in_place`: logits become p and their own gradient where they are (`is_in_place`).
     """
-    held = dtype.itemsize if in_place else 4
-    return max(1, (ON_GPU if device == "cuda" else LOGITS_BYTES) // (held * vocabulary)), held * LIVE * vocabulary
+    held, live = (dtype.itemsize, 1) if in_place else (4, LIVE)
+    return max(1, (ON_GPU if device == "cuda" else LOGITS_BYTES) // (held * vocabulary)), held * live * vocabulary
 
 
 def is_in_place(device: str, dtype: torch.dtype, softcap: float | None) -> bool:
@@ -75,15 +72,19 @@ class CrossEntropy(torch.autograd.Function):
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
         ctx.head_grads = _Head(weight, bias if wants_bias else None) if wants_weight or wants_bias else None
 
+        wanted = hidden_grad is not None or ctx.head_grads is not None
+        cut = _slices(hidden, held.shape[0], softcap)
+        # Room for the logits of every chunk in turn: anew, its pages would cost a sixth of the product
+        room = hidden.new_empty(cut[0].stop, held.shape[0]) if cut and softcap is None else None
+
         def take(rows: slice) -> None:  # a function, so that a chunk is gone before the next one comes
-            wanted = hidden_grad is not None or ctx.head_grads is not None
-            error, losses[rows] = _errors(hidden[rows], held, bias, softcap, targets[rows], wanted)
+            error, losses[rows] = _errors(hidden[rows], held, bias, softcap, targets[rows], wanted, room)
             if hidden_grad is not None:
                 torch.mm(error.to(held.dtype), held, out=hidden_grad[rows])
             if ctx.head_grads is not None:
                 ctx.head_grads.add(error, hidden[rows], likely[rows])
 
-        for rows in _slices(hidden, held.shape[0], softcap):
+        for rows in cut:
             take(rows)
         ctx.softcap, ctx.hidden_grad, ctx.likely = softcap, hidden_grad, likely
         if ctx.head_grads is not None:
@@ -128,11 +129,12 @@ class _Head:
         return self
 
 
-def _slices(hidden: torch.Tensor, vocabulary: int, softcap: float | None) -> Iterator[slice]:
-    """Of the tokens of one chunk after the other."""
+def _slices(hidden: torch.Tensor, vocabulary: int, softcap: float | None) -> list[slice]:
+    """Of the tokens of one chunk after the other: as few as there can be, and about equal, none larger than the first."""
     device = hidden.device.type
     size, _ = chunk_of(vocabulary, hidden.dtype, is_in_place(device, hidden.dtype, softcap), device)
-    return (slice(start, min(start + size, len(hidden))) for start in range(0, len(hidden), size))
+    even = -(-len(hidden) // max(1, -(-len(hidden) // size)))
+    return [slice(start, min(start + even, len(hidden))) for start in range(0, len(hidden), max(1, even))]
 
 
 def _errors(
@@ -142,13 +144,18 @@ def _errors(
     softcap: float | None,
     targets: torch.Tensor,
     wanted: bool,
+    room: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(gradient of -log p with respect to what the head gives (rows, vocabulary), -log p of the targets (rows,)).
 
     The gradient, where it is `wanted`: p minus one at the target. In the type of the arithmetic where a compiled piece makes
     it, else float32: softmax and the logarithm of one number a row, a third of the time of log softmax and its exponential.
     """
-    logits = F.linear(hidden, weight, bias.detach().to(hidden.dtype) if bias is not None else None)
+    out = room[: len(hidden)] if room is not None else None
+    if bias is None:
+        logits = torch.mm(hidden, weight.t(), out=out)
+    else:
+        logits = torch.addmm(bias.detach().to(hidden.dtype), hidden, weight.t(), out=out)
     if softcap is None and native.ready(logits):
         return logits, native.cross_entropy(logits, targets, wanted)
     slope = None

@@ -1,6 +1,6 @@
 """What the frozen-prefix cache gives: tokens a second of the first epoch, of the later ones, and of the run without it.
 
-    python bench/cache.py                                   # all shapes, freeze and LoRA on the top quarter, beside TRL packing
+    python bench/cache.py                                   # all shapes, freeze and LoRA on the top quarter, beside two peers
     python bench/cache.py --shape mid-24 --tuner freeze --contenders seektune-cached seektune-plain
 
 Every contender is a process of its own and trains the same records for some epochs; the first step of a process is left
@@ -41,7 +41,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "mid-24": {"config": MID, "precision": "float32"},
 }
 TUNERS = ("freeze", "lora")
-CACHED, PLAIN, TRL = "seektune-cached", "seektune-plain", "trl packing"
+CACHED, PLAIN = "seektune-cached", "seektune-plain"
+OURS, PEERS = (CACHED, PLAIN), ("trl packing", "hf trainer grouped")
 FROZEN = 0.75
 RATE = 1e-4
 
@@ -67,9 +68,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="records an optimizer step (default 8)")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="default: float32, which every CPU has")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (without TRL)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (without peers)")
     parser.add_argument("--threads", type=int, default=runtime.usable_cores())
-    parser.add_argument("--contenders", nargs="+", choices=[CACHED, PLAIN, TRL], metavar="NAME")
+    parser.add_argument("--contenders", nargs="+", choices=[*OURS, *PEERS], metavar="NAME")
     parser.add_argument("--json", metavar="FILE", help="write the figures to this file as well")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     return parser
@@ -83,8 +84,8 @@ def measure(options: argparse.Namespace, shape: str, tuner: str) -> dict[str, An
     job = {"shape": shape, "tuner": tuner, "precision": options.precision or SHAPES[shape]["precision"], "threads": options.threads,
            "batch_size": options.batch_size, "epochs": options.epochs, "sequences": made, "device": options.device,
            "packed_length": max(max(len(ids) for ids, _ in made), round(total / len(made) * options.batch_size))}  # fmt: skip
-    with_trl = importlib.util.find_spec("trl") is not None and options.device == "cpu"
-    names = options.contenders or [CACHED, PLAIN, *([TRL] if with_trl else [])]
+    with_peers = importlib.util.find_spec("trl") is not None and options.device == "cpu"
+    names = options.contenders or [*OURS, *(PEERS if with_peers else ())]
     found = {name: run(job | {"contender": name}) for name in names}
     table = {
         "shape": shape,
@@ -104,7 +105,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         asked.write_text(json.dumps(job), encoding="utf-8")
         own = (
             {**runtime.LIBRARIES, **runtime.ALLOCATOR, "GOMP_SPINCOUNT": runtime.spin_count()}
-            if job["contender"] != TRL
+            if job["contender"] in OURS
             else {}
         )
         environment = (
@@ -139,7 +140,7 @@ def show(table: dict[str, Any]) -> None:
         print(f"\n{cached['frozen']} of {cached['layers']} layers frozen; {cached['bytes_per_token']:,} bytes a token. "
               f"Processor time of a later step: {parts}.")  # fmt: skip
         print(f"Operations without the cache over those with it, at most: {cached['bound']:.2f}.")
-        for other in (PLAIN, TRL):
+        for other in (PLAIN, *PEERS):
             if (one := found.get(other, {})).get("later"):
                 print(f"Later epochs are {cached['later_processor'] / one['later_processor']:.2f} × {other} by processor time, "
                       f"{cached['later'] / one['later']:.2f} × by the clock.")  # fmt: skip
@@ -158,17 +159,16 @@ def child(job_file: str, result_file: str) -> None:
     torch.set_num_threads(job["threads"])
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        result = (theirs if job["contender"] == TRL else ours)(job, Path(folder))
+        result = (ours if job["contender"] in OURS else theirs)(job, Path(folder))
     result["peak_memory_bytes"] = runtime.peak_rss()
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
 
 def opened(job: dict[str, Any]) -> tuple[Any, Any]:
-    """(model, tuner): random weights, the top quarter trained; frozen weights in the arithmetic's type."""
+    """(model with random weights, a tuner of its top quarter that is yet to be applied)."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from seektune.train.precision import prepare_dtypes
     from seektune.tuners.freeze import Freeze
     from seektune.tuners.lora import LoRA
 
@@ -182,9 +182,7 @@ def opened(job: dict[str, Any]) -> tuple[Any, Any]:
         if job["tuner"] == "freeze"
         else LoRA(rank=8, target_modules=rf".*layers\.({upper})\..*_proj")
     )
-    model = tuner.apply(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
-    prepare_dtypes(model, job["precision"])
-    return model.to(job.get("device", "cpu")), tuner
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32), tuner
 
 
 def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -192,9 +190,9 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from seektune import assembly
     from seektune.contracts import Document, Event
     from seektune.data.tokens import Tokens
-    from seektune.models import attention
     from seektune.objectives.sft import SFT
     from seektune.optimizers._groups import parameter_groups
     from seektune.optimizers.adamw import AdamW
@@ -207,15 +205,15 @@ def ours(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     from seektune.train.trainer import Layout, Trainer
 
     model, tuner = opened(job)
-    attention.register()
-    model.set_attn_implementation(attention.NAME)
+    model, proved = assembly.set_up(model, tuner, SFT(), job["precision"])
+    model = model.to(job["device"])
     documents = [
         Document(np.array(ids, np.int32), (np.arange(len(ids)) >= prompt).astype(np.float32), i)
         for i, (ids, prompt) in enumerate(job["sequences"])
     ]
     source = Loader()
     source.open(documents, batch_size=job["batch_size"], unit=1, seed=0)
-    steps, device, layout = job["epochs"] * source.batches_per_epoch(), torch.device(job["device"]), Layout("packed")
+    steps, device, layout = job["epochs"] * source.batches_per_epoch(), torch.device(job["device"]), Layout(proved.rows)
     cache = None
     if job["contender"] == CACHED:
         decided = prefix_cache.decide(True, model, Tokens.of(documents), layout, job["precision"], job["epochs"])
@@ -288,9 +286,19 @@ def bound(model: Any, layer: int, documents: list[Any]) -> dict[str, Any]:
 
 
 def theirs(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """TRL's packing with the same parameters trained: no epoch differs from another there."""
-    _peers.model_of = lambda _: opened(job)[0]
-    found = _peers.timed(job, _peers.trl(job, folder)[0])
+    """A peer with the same parameters trained: no epoch differs from another there."""
+    from seektune.train.precision import prepare_dtypes
+
+    def made(_: dict[str, Any]) -> Any:
+        model, tuner = opened(job)
+        model = tuner.apply(model)
+        prepare_dtypes(model, job["precision"])
+        return model
+
+    _peers.model_of = made
+    found = _peers.timed(
+        job, (_peers.trl if job["contender"].startswith("trl ") else _peers.hugging_face)(job, folder)[0]
+    )
     return {
         "later": found["tokens"] / found["seconds"],
         "later_processor": found["tokens"] / found["processor_seconds"],

@@ -93,13 +93,13 @@ def test_logits_never_exceed_the_set_size(both_ways: str, monkeypatch: pytest.Mo
     assert sizes == [6, 6, 6, 5]
     in_place = kernel.is_in_place("cpu", torch.float32, None)
     assert in_place == (both_ways == "compiled")
-    assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * (1 if in_place else kernel.LIVE))
+    assert kernel.chunk_of(50, torch.float32, in_place) == (7, 4 * 50 * kernel.LIVE)
     assert not kernel.is_in_place("cpu", torch.float32, softcap=3.0)
     assert kernel.is_in_place("cuda", torch.float32, None) == (
         not torch.cuda.is_available() or not native.why_not("cuda")
     )
     assert kernel.chunk_of(50, torch.float32, in_place, "cuda")[0] == kernel.ON_GPU // 200
-    assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50)
+    assert kernel.chunk_of(50, torch.bfloat16, True) == (14, 2 * 50 * kernel.LIVE)
 
 
 def test_half_precision_stays_within_the_spread_of_two_plain_orders() -> None:

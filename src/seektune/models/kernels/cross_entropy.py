@@ -17,7 +17,8 @@ from .arithmetic import arithmetic
 
 LOGITS_BYTES = 128 << 20  # of a chunk: with fewer tokens, laying out a large head takes as long as its product
 ON_GPU = 512 << 20  # there a chunk has to keep all its processors busy, and the head is read anew for each
-# Copies at once, in units of float32: the logits as the head gives them, p in float32, and p in the arithmetic's type.
+# Copies at once: the logits as the head gives them, p in float32, and p in the arithmetic's type, in units of float32. Where they
+# become p in place, their room and the hole that it leaves in the heap.
 LIVE = 2
 LEAST = 1e-30  # of a probability from which -log p is taken
 
@@ -27,8 +28,8 @@ def chunk_of(vocabulary: int, dtype: torch.dtype, in_place: bool, device: str = 
 
     `in_place`: logits become p and their own gradient where they are (`is_in_place`).
     """
-    held, live = (dtype.itemsize, 1) if in_place else (4, LIVE)
-    return max(1, (ON_GPU if device == "cuda" else LOGITS_BYTES) // (held * vocabulary)), held * live * vocabulary
+    held = dtype.itemsize if in_place else 4
+    return max(1, (ON_GPU if device == "cuda" else LOGITS_BYTES) // (held * vocabulary)), held * LIVE * vocabulary
 
 
 def is_in_place(device: str, dtype: torch.dtype, softcap: float | None) -> bool:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from . import native
 from .arithmetic import arithmetic
-from .lora import Update, ahead, back, back_low, rows_of
+from .lora import Adapters, Update, adapters_of, ahead, back, back_low, rows_of
 
 Act = Literal["silu", "gelu_pytorch_tanh"]
 
@@ -56,7 +56,7 @@ def gated_back(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, act: Ac
 def lora_mlp(x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act = "silu") -> torch.Tensor:
     """down(act(gate(x)) * up(x)) with three updates, x (…, hidden). Keeps x, gate and up, and three products of rank width."""
     adapters = (gate.a, gate.b, up.a, up.b, down.a, down.b)
-    return LoRAMLP.apply(x, gate, up, down, act, *adapters)
+    return LoRAMLP.apply(x, (gate, up), (down,), act, *adapters)
 
 
 class LoRAMLP(torch.autograd.Function):
@@ -64,43 +64,39 @@ class LoRAMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act, *adapters: torch.Tensor
+        ctx: Any, x: torch.Tensor, wide: tuple[Update, Update], down: tuple[Update], act: Act, *adapters: torch.Tensor
     ) -> torch.Tensor:
         dtype = arithmetic(x)
-        ctx.updates = gate, up, down
-        gate, up, down = (update.cast(dtype) for update in ctx.updates)
-        cast = (gate.a, gate.b, up.a, up.b, down.a, down.b)
-        rows, count = rows_of(x, dtype, gate, up, down)
-        gated, gate_low = ahead(rows, gate)
-        upped, up_low = ahead(rows, up)
-        y, down_low = ahead(product(gated, upped, act), down)
-        ctx.save_for_backward(rows, gated, upped, gate_low, up_low, down_low, *cast)
-        ctx.act, ctx.shape, ctx.dtype = act, x.shape, x.dtype
+        rows, count = rows_of(x, dtype, (*wide, *down))
+        held, held_down = adapters_of(wide, dtype), adapters_of(down, dtype)
+        (gated, upped), low = ahead(rows, wide, held)
+        (y,), down_low = ahead(product(gated, upped, act), down, held_down)
+        ctx.save_for_backward(rows, gated, upped, low, down_low, held.a, *held.b, held_down.a, *held_down.b)
+        ctx.wide, ctx.down, ctx.act, ctx.shape, ctx.dtype = wide, down, act, x.shape, x.dtype
         return y[:count].view(x.shape[:-1] + y.shape[-1:])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        rows, gated, upped, gate_low, up_low, down_low, *cast = ctx.saved_tensors
-        gate, up, down = (u.holding(*cast[2 * i : 2 * i + 2]) for i, u in enumerate(ctx.updates))
-        grad, count = rows_of(grads[0], rows.dtype, gate, up, down)
+        rows, gated, upped, low, down_low, a, gate_b, up_b, down_a, down_b = ctx.saved_tensors
+        wide, down, act = ctx.wide, ctx.down, ctx.act
+        held, held_down = Adapters(a, (gate_b, up_b)), Adapters(down_a, (down_b,))
+        grad, count = rows_of(grads[0], rows.dtype, (*wide, *down))
         if native.ready(gated, upped):
-            inner = product(gated, upped, ctx.act)
-            down_a, down_b, low = back_low(grad, inner, down_low, down)
-            grad_gate, grad_up = back(grad, low, down), inner
-            native.gated_back(grad_gate, gated, upped, ctx.act, grad_gate, grad_up)
+            inner = product(gated, upped, act)
+            of_down, grad_low = back_low([grad], inner, down_low, down, held_down)
+            grad_gate, grad_up = back([grad], grad_low, down, held_down), inner
+            native.gated_back(grad_gate, gated, upped, act, grad_gate, grad_up)
         else:
-            inner = activated(gated, ctx.act)
-            down_a, down_b, low = back_low(grad, inner * upped, down_low, down)
-            grad = back(grad, low, down)
+            inner = activated(gated, act)
+            of_down, grad_low = back_low([grad], inner * upped, down_low, down, held_down)
+            grad = back([grad], grad_low, down, held_down)
             grad_up = inner.mul_(grad)
-            grad_gate = _through(grad.mul_(upped), gated, ctx.act)
-        gate_a, gate_b, low_gate = back_low(grad_gate, rows, gate_low, gate)
-        up_a, up_b, low_up = back_low(grad_up, rows, up_low, up)
+            grad_gate = _through(grad.mul_(upped), gated, act)
+        of_wide, grad_low = back_low([grad_gate, grad_up], rows, low, wide, held)
         x = None
         if ctx.needs_input_grad[0]:
-            whole = back(grad_up, low_up, up, back(grad_gate, low_gate, gate))
-            x = whole[:count].view(ctx.shape).to(ctx.dtype)
-        return x, None, None, None, None, gate_a, gate_b, up_a, up_b, down_a, down_b
+            x = back([grad_gate, grad_up], grad_low, wide, held)[:count].view(ctx.shape).to(ctx.dtype)
+        return x, None, None, None, *of_wide, *of_down
 
 
 def _through(grad: torch.Tensor, gate: torch.Tensor, act: Act) -> torch.Tensor:

@@ -236,9 +236,8 @@ def products(sized: Sequence[Any], model: torch.nn.Module, time_of: Callable[[An
     found: dict[tuple[str, str], list[float]] = {}
     for one in sized:
         if one.key in PRODUCTS:
-            left, right = [shape for shape in one.input_shapes if len(shape) > 1][
-                -2:
-            ]  # in front of them, what is added to
+            first = int("add" in one.key)  # behind what is added to; where the product is put comes last
+            left, right = one.input_shapes[first : first + 2]
             names = ("×".join(str(size) if size in widths else "n" for size in shape) for shape in (left, right))
             held = found.setdefault((one.key, " ".join(names)), [0.0, 0, 0.0])
             held[0] += time_of(one)

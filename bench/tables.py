@@ -48,7 +48,7 @@ def head_of(columns: dict[str, Cell]) -> str:
 HEAD = head_of(CPU_COLUMNS)
 OVERVIEWS = {  # of the reference machine, of another one, of GPUs
     "all": "step-*.json",
-    "epyc": "epyc-*.json",
+    "xeon": "xeon-*.json",
     "gpus": "gpu-*.json",
 }
 
@@ -140,6 +140,39 @@ def memory(folder: Path = FIGURES) -> str:
     ]
     made = f"Made by `{facts['command']}` on {facts['date']}; {facts['machine']}."
     return "\n".join([*head, *rows, "", made])
+
+
+def cache(folder: Path = FIGURES) -> str:
+    """The frozen-prefix cache beside the run without it and the fastest peer, of docs/figures/cache.json (bench/cache.py)."""
+    path = folder / "cache.json"
+    if not path.exists():
+        return "Not measured yet: `python bench/cache.py --json docs/figures/cache.json` makes these figures."
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    head = [
+        "| model | tuned | frozen layers | epoch 1, tokens/s | later | without the cache | best peer | its tokens/s | later epochs over it "
+        "| over the run without | at most, by operations |",
+        "|---|---|" + "---:|" * 4 + "---|" + "---:|" * 4,
+    ]
+    made = f"Made by `{facts['command'].strip()}` on {facts['date']}; {facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}."
+    return "\n".join([*head, *map(_cached, facts["tables"]), "", made])
+
+
+def _cached(table: dict[str, Any]) -> str:
+    found = {name: one for name, one in table["contenders"].items() if one.get("later")}
+    ours, plain = found.pop("seektune-cached"), found.pop("seektune-plain")
+    peer = max(found, key=lambda name: found[name]["later"])
+    cells = [
+        f"{table['shape']}, {table['precision']}",
+        "top quarter in full" if table["tuner"] == "freeze" else "LoRA on the top quarter",
+        f"{ours['frozen']} of {ours['layers']}",
+        *(f"{number:,.0f}" for number in (ours["first"], ours["later"], plain["later"])),
+        peer,
+        f"{found[peer]['later']:,.0f}",
+        f"{ours['later'] / found[peer]['later']:.2f} ×",
+        f"{ours['later'] / plain['later']:.2f} ×",
+        f"{ours['bound']:.2f} ×",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def markdown(table: dict[str, Any], machine: dict[str, Any], level: int = 2) -> list[str]:

@@ -15,6 +15,7 @@ docs/figures/NAME.json          for `<!-- figure NAME.KEY -->` and `NAME.KEY.KEY
 docs/figures/step-NAME.json     written by bench/step.py --json, for `<!-- steps NAME -->` and `<!-- steps all -->`
 docs/figures/memory.json       written by bench/memory.py --json, for `<!-- memory -->`
 docs/figures/data.json         written by bench/data.py --json, for `<!-- data -->`
+docs/figures/cache.json        written by bench/cache.py --json, for `<!-- cache -->`
 """
 
 from __future__ import annotations
@@ -196,6 +197,11 @@ def memory(words: dict[str, str], argument: str) -> str:
     return tables.memory()
 
 
+def cache(words: dict[str, str], argument: str) -> str:
+    """Of docs/figures/cache.json (bench/cache.py): what running the frozen layers once gives."""
+    return tables.cache()
+
+
 def data(words: dict[str, str], argument: str) -> str:
     """Of docs/figures/data.json (bench/data.py): what the data stages did on real records."""
     return tables.data()
@@ -216,6 +222,7 @@ BLOCKS: dict[str, Callable[[dict[str, str], str], str]] = {
     "files": files,
     "steps": steps,
     "memory": memory,
+    "cache": cache,
     "data": data,
     "speed": speed,
 }

@@ -1,5 +1,6 @@
 """What is installed for what: the lowest versions that are tested are those that are promised, and pins agree."""
 
+import fnmatch
 import re
 import tomllib
 from pathlib import Path
@@ -57,3 +58,11 @@ def test_contributing_names_every_target() -> None:
     assert phony is not None
     told = re.findall(r"^\$ make ([a-z]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.M)
     assert sorted([*told, "quickstart", "clean"]) == sorted(phony[1].split())
+
+
+def test_what_is_compiled_on_a_users_machine_is_part_of_the_package() -> None:
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = whole["tool"]["setuptools"]["package-data"]["seektune.models.kernels"]
+    files = [p.name for p in (ROOT / "src/seektune/models/kernels").iterdir() if p.is_file() and p.suffix != ".py"]
+    assert {"native.c", "attend.c", "numbers.h"} <= set(files)
+    assert [name for name in files if not any(fnmatch.fnmatch(name, pattern) for pattern in patterns)] == []

@@ -196,6 +196,27 @@ def test_time_is_a_line_through_two_micro_steps():
     assert timed.tokens_per_second == pytest.approx(found.tokens / timed.seconds)
 
 
+def test_padding_is_computed_as_well():
+    """Rows of one batch are as long as its longest; packed rows and those of one length pay for what they hold only."""
+    lengths = lengths_of(48)
+    model, tokens = model_of(), tokens_of(lengths)
+    packed = plan_of(model, tokens, steps=6, records=4)
+    padded = plan_of(model, tokens, steps=6, records=4, rows="padded")
+    assert padded.setup is not None and packed.setup is not None
+    micros = [micro.lengths for step in padded.setup.draws() for micro in step]
+    assert sorted(n for lengths in micros for n in lengths) == sorted(lengths)  # every record once
+    whole = [max(some) for some in micros for _ in some]
+    assert padded.setup.epoch() == pytest.approx((sum(whole), sum(n * n for n in whole)))
+    assert packed.setup.epoch() == pytest.approx((sum(lengths), sum(n * n for n in lengths)))
+    work, learnt = padded.setup.needs.work, float(tokens.supervised.sum())
+    assert padded.flops == pytest.approx(work.training(whole, learnt))
+    assert padded.flops > 1.2 * packed.flops
+    assert padded.tokens == packed.tokens
+    assert plan._flops_of(padded.setup, [0, 1]) == pytest.approx(
+        work.training([max(lengths[:2])] * 2, float(tokens.supervised[:2].sum()))
+    )
+
+
 @pytest.mark.parametrize("second", [(3.9e9, 7.0), (1e9, 9.0), (1e9, 0.1)], ids=["too near", "slower", "too fast"])
 def test_a_second_point_that_tells_nothing_is_left_out(second):
     found = plan_of(model_of(), tokens_of(lengths_of(64)))

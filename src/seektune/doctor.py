@@ -172,7 +172,7 @@ def model_facts(ready: Any) -> dict[str, Any]:
         facts["memory_saved"] = str(saving)
     facts["prefix_cache"] = ready.prefix.reason
     if (kind := next(ready.model.parameters()).device.type) in ("cpu", "cuda"):
-        facts["memory_bound_pieces"] = native.told(kind)
+        facts["hand_written_pieces"] = native.told(kind)
     return facts
 
 

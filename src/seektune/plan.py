@@ -189,6 +189,20 @@ class Setup:
                           rows=layout.rows, pad_id=layout.pad_id)  # fmt: skip
         return [Micro(m.lengths, int(sum(self.learnt[d.record] for d in m.documents))) for m in micros]
 
+    def computed(self, lengths: Sequence[int]) -> list[int]:
+        """As many tokens as are computed for documents of a micro-batch: padded ones are all as long as the longest."""
+        return [max(lengths)] * len(lengths) if self.layout.rows == "padded" and len(lengths) else list(lengths)
+
+    def epoch(self) -> tuple[float, float]:
+        """(tokens, sum of the squares of lengths) that an epoch computes; padding is that of some drawn steps."""
+        tokens, squares = float(self.lengths.sum()), float((self.lengths.astype(float) ** 2).sum())
+        if self.layout.rows != "padded":
+            return tokens, squares
+        drawn = [micro.lengths for step in self.draws() for micro in step]
+        real, whole = (np.array([n for lengths in some for n in lengths], float)
+                       for some in (drawn, map(self.computed, drawn)))  # fmt: skip
+        return tokens * whole.sum() / real.sum(), squares * (whole**2).sum() / (real**2).sum()
+
     def largest(self) -> tuple[Micro, bool, float]:
         """(the micro-batch that needs most, whether steps have several, micro-batches a step). The longest document is always tried."""
         steps = list(self.draws())
@@ -263,8 +277,7 @@ def predict(
     memory = needs.memory(micro, checkpointing, several)
     if between := setup.block_inputs(micro):
         memory["block inputs"] = between
-    squares = float((lengths.astype(float) ** 2).sum())
-    one = _epoch_flops(needs.work, float(lengths.sum()), squares, float(setup.learnt.sum()), checkpointing)
+    one = _epoch_flops(needs.work, *setup.epoch(), float(setup.learnt.sum()), checkpointing)
     state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained
     kept = min(options.keep + 2, math.ceil(steps / options.save_every) + 1)  # the best one, and the one being written
     model_bytes = 4 * needs.weights.trained if needs.adapter else needs.stored_bytes
@@ -446,7 +459,7 @@ def _middling(setup: Setup) -> list[int]:
 
 def _flops_of(setup: Setup, documents: Sequence[int]) -> float:
     lengths, learnt = setup.lengths[list(documents)], float(setup.learnt[list(documents)].sum())
-    return setup.needs.work.training([int(n) for n in lengths], learnt, setup.checkpointing)
+    return setup.needs.work.training(setup.computed([int(n) for n in lengths]), learnt, setup.checkpointing)
 
 
 def _micro_step(model: Any, objective: Any, setup: Setup, precision: str) -> Callable[[list[Document]], None]:

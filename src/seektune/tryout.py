@@ -77,7 +77,8 @@ def replanned(ready: Any) -> plan.Plan:
         ready.model, ready.recipe.train, ready.data.train_tokens, ready.layout, ready.precision, old.steps, old.setup.unit,
         saving,
     )[0]  # fmt: skip
-    return dataclasses.replace(found, cache_bytes=old.cache_bytes, flops=old.flops)  # the cut changes neither
+    flops = old.flops if old.cache_bytes else found.flops  # without the layers that the cache spares
+    return dataclasses.replace(found, cache_bytes=old.cache_bytes, flops=flops)
 
 
 def would_fit(predicted: plan.Plan) -> str:

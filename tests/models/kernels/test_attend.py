@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seektune.models.kernels import attend, native
+from seektune.runtime import cpu_features
 
 compiled = pytest.mark.skipif(bool(native.why_not()), reason=native.why_not())
 
@@ -239,3 +245,31 @@ def test_scores_that_are_no_numbers_stay_within_their_document() -> None:
     qkv[0][:, 5] = float("nan")
     found = attend.attend_documents(*qkv, (20, 40), 0.3)
     assert found[5].isnan().all() and not found[20:].isnan().any() and not found[:5].isnan().any()
+
+
+@compiled
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of that family")
+@pytest.mark.parametrize("processor", ["x86-64", "haswell"])
+def test_narrower_registers_give_the_same(processor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four numbers and eight at once, where this processor may have sixteen."""
+    if processor == "haswell" and "avx2" not in cpu_features():
+        pytest.skip("this processor has no AVX2")
+    compiler, file = shutil.which("gcc") or "cc", tmp_path / "narrow.so"
+    flags = [flag for flag in native.FLAGS if not flag.startswith("-march")]
+    subprocess.run(
+        [compiler, *flags, f"-march={processor}", *map(str, native.SOURCES), "-o", str(file), "-lm"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    lengths = (1, 9, 49, 140, 600)
+    qkv = [x.detach().float().requires_grad_() for x in made(lengths, 4, 2, 24, 17)]
+    grad = torch.randn(sum(lengths), 4, 17)
+
+    def both() -> list[torch.Tensor]:
+        out = attend.attend_documents(*qkv, lengths, 0.3)
+        return [out.detach(), *torch.autograd.grad(out, qkv, grad)]
+
+    here = both()
+    library = ctypes.CDLL(str(file))
+    monkeypatch.setattr(native, "library", lambda dtype: library)
+    for one, other in zip(both(), here, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -138,6 +138,7 @@ def test_what_is_kept_grows_with_the_length_and_not_with_its_square() -> None:
 def test_long_documents_go_back_through_torch_where_that_is_faster(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(native, "library", lambda dtype: None)
     lengths = (30, 80, 80)
     qkv = [x.detach().to(dtype).requires_grad_() for x in made(lengths, 4, 2, 16, 16)]
     grad = torch.randn(sum(lengths), 4, 16).to(dtype)
@@ -158,9 +159,10 @@ def test_without_the_fused_kernel_the_products_give_the_same(monkeypatch: pytest
     compare(lengths, 4, 2, causal=True)
 
 
-def test_groups_that_were_made_while_only_shapes_were_computed_still_serve() -> None:
+def test_groups_that_were_made_while_only_shapes_were_computed_still_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    monkeypatch.setattr(native, "library", lambda dtype: None)
     lengths = (20, 21, 23)
     with FakeTensorMode():
         shape = attend.attend_documents(*(torch.randn(4, 64, 8) for _ in range(3)), lengths, 0.3).shape
@@ -237,6 +239,9 @@ def test_a_part_that_would_keep_one_thread_busy_alone_is_left_to_torch(monkeypat
     assert attend._compiled((1,) * 10, how, q, k, v)
     assert not attend._compiled((1,) * 10, attend.How(0.3, True, 0.1, 2, 4, 16), q, k, v)
     assert not attend._compiled((1,) * 10, how, q.double(), k.double(), v.double())
+    assert not attend._compiled((1,) * 11, how, q, k, v)
+    with pytest.raises((RuntimeError, IndexError)):
+        attend.attend_documents(*(x.transpose(0, 1) for x in (q, k, v)), (5, 6), 0.3)
 
 
 @compiled

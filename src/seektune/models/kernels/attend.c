@@ -167,7 +167,7 @@ INLINE float weigh(float *scores, int64_t count, int64_t end, float level) {
         what; \
     }
 
-/* Numbers that a thread needs for documents of at most `longest` tokens; they grow evenly, as the plan looks at short ones only. */
+/* Numbers that a thread needs for documents of at most `longest` tokens. */
 int64_t attend_scratch(int64_t longest, int64_t dim, int64_t values, int reverse) {
     int64_t wide = filled(dim, LANES), outer = filled(values, LANES), keys = longest + PANEL;
     return reverse ? keys * (dim + values + 2 * wide + outer) + QUERIES * (2 * wide + outer + 2 + 2 * LINE)

@@ -1,6 +1,7 @@
 """Attention within each document of a packed row: no padding, no mask, and no scores are kept for backward.
 
-Both ways are compiled (attend.c) where that can be had. Elsewhere, and with dropout, forward is torch's fused kernel, a group of documents of one length at a time. Its backward is slow where documents have
+Both ways are compiled (attend.c) where that can be had. Elsewhere forward is torch's fused kernel (with dropout, batched products),
+a group of documents of one length at a time. Its backward is slow where documents have
 some hundred tokens, so backward is batched products over blocks of queries. They make the weights again as exp(scores - l),
 l being the logarithm of a row's sum of exponentials, which forward found (FlashAttention-2, https://arxiv.org/abs/2307.08691,
 algorithm 2). Neither l nor what softmax's gradient takes off costs a pass over the scores: both are one more column of the
@@ -27,7 +28,7 @@ SCORES = 1 << 20  # scores that exist at once, about: they and their gradient st
 SLACK = 1.2  # small documents share products with others that have up to so many times (and 8 more) tokens
 SMALL = 1 << 22  # multiplications of a document's scores up to which more calls cost more than filling it up
 LONG = 640  # tokens from which on torch's backward is faster, where the processor multiplies tiles
-UNEVEN = 1.5  # times what an even share is that the largest part of a thread may be, if attention is to be compiled
+UNEVEN = 1.5  # times an even share of the threads that one head of one document may be, if attention is to be compiled
 AHEAD: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 BACK: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
@@ -211,6 +212,8 @@ def _compiled(lengths: tuple[int, ...], how: How, *tensors: torch.Tensor) -> boo
     """Whether attend.c takes these. Its threads share documents and heads of keys, so one long document may leave some idle."""
     if how.dropout or not lengths or not native.attends(*tensors):
         return False
+    if sum(lengths) != len(tensors[0]) or tensors[1].shape[1] != tensors[2].shape[1]:
+        return False  # what is no layout of these rows is refused by the other way; C would write past their end
     scores = [length * length for length in lengths]
     return max(scores) * torch.get_num_threads() <= UNEVEN * how.heads * sum(scores)
 

@@ -181,12 +181,12 @@ def _strided(x: torch.Tensor) -> tuple[torch.Tensor, int, int]:
     return x, x.stride(0), x.stride(1)
 
 
-def _scratch(k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], reverse: bool) -> tuple[torch.Tensor, int]:
-    """(room for every thread, float32; how many numbers each has)."""
+def _scratch(k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], reverse: bool) -> tuple[np.ndarray, int]:
+    """(room for every thread, float32; how many numbers each has). In numpy: the plan would take it for what layers keep."""
     sized = getattr(library(k.dtype), "attend_scratch")  # noqa: B009
     sized.restype = ctypes.c_int64
     each = int(sized(*map(ctypes.c_int64, (max(lengths), k.shape[2], v.shape[2])), reverse))
-    return torch.empty(torch.get_num_threads() * each, dtype=torch.float32), each
+    return np.empty(torch.get_num_threads() * each, np.float32), each
 
 
 def _call(name: str, like: torch.Tensor, *given: Any) -> None:
@@ -199,6 +199,8 @@ def _call(name: str, like: torch.Tensor, *given: Any) -> None:
 def _given(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return ctypes.c_void_p(value.data_ptr())
+    if isinstance(value, np.ndarray):
+        return ctypes.c_void_p(value.ctypes.data)
     if isinstance(value, bool) or value is None:
         return value
     return ctypes.c_double(value) if isinstance(value, float) else ctypes.c_int64(value)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import zoo
 
-from seektune import plan
+from seektune import fitting, plan
 from seektune.contracts import Document, Loss
 from seektune.data import pack
 from seektune.data.tokens import Tokens
@@ -215,6 +215,28 @@ def test_padding_is_computed_as_well():
     assert plan._flops_of(padded.setup, [0, 1]) == pytest.approx(
         work.training([max(lengths[:2])] * 2, float(tokens.supervised[:2].sum()))
     )
+
+
+@pytest.mark.parametrize("rows", ["packed", "padded"])
+def test_the_prefix_cache_spares_the_lower_layers_but_for_one_pass_over_each_document(rows):
+    lengths = lengths_of(48)
+    model = model_of()
+    found = plan_of(model, tokens_of(lengths), steps=36, records=4, rows=rows)  # six steps an epoch
+    cached = plan.with_prefix_cache(found, 1000, 2)
+    assert (cached.cache_bytes, cached.disk_bytes) == (1000, found.disk_bytes + 1000)
+    matrices = sum(p.numel() for name, p in model.named_parameters() if ".layers.0." in name and p.ndim == 2)
+    tokens, squares = found.setup.epoch()
+    layer = 2 * matrices * tokens + found.setup.needs.work.pair / 3 * squares
+    once = 2 * matrices * sum(lengths) + found.setup.needs.work.pair / 3 * sum(n * n for n in lengths)
+    assert found.flops - cached.flops == pytest.approx(2 * (6 * layer - once), rel=0.01)
+
+
+@pytest.mark.parametrize("rows", ["packed", "padded"])
+def test_recomputed_layers_are_computed_once_more_with_their_padding(rows):
+    model = model_of()
+    found = plan_of(model, tokens_of(lengths_of(48)), steps=12, records=4, rows=rows)
+    again = fitting.under(found, model, fitting.Saving(recomputed=3), "float32")
+    assert again.flops - found.flops == pytest.approx(2 * found.setup.forward())  # two epochs
 
 
 @pytest.mark.parametrize("second", [(3.9e9, 7.0), (1e9, 9.0), (1e9, 0.1)], ids=["too near", "slower", "too fast"])

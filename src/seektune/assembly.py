@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -107,7 +106,8 @@ def opened(reading: draft.Reading, decided: dict[str, Any] | None = None) -> Ass
         recipe.train.prefix_cache, model, data.train_tokens, layout, precision,
         steps / recipe.source.batches_per_epoch(), before,
     )  # fmt: skip
-    predicted = dataclasses.replace(predicted, cache_bytes=prefix.bytes, flops=predicted.flops - prefix.saved_flops)
+    if prefix.cache is not None:
+        predicted = plan.with_prefix_cache(predicted, prefix.bytes, prefix.cache.layer)
     draft.refuse(predicted)
     return Assembled(
         recipe, data, model, proved, layout, precision, device, steps, optimizer, predicted, saving, prefix

@@ -203,6 +203,11 @@ class Setup:
                        for some in (drawn, map(self.computed, drawn)))  # fmt: skip
         return tokens * whole.sum() / real.sum(), squares * (whole**2).sum() / (real**2).sum()
 
+    def forward(self) -> float:
+        """FLOPs of the layers in an epoch, forward only."""
+        tokens, squares = self.epoch()
+        return self.needs.work.token * tokens + self.needs.work.pair * squares
+
     def largest(self) -> tuple[Micro, bool, float]:
         """(the micro-batch that needs most, whether steps have several, micro-batches a step). The longest document is always tried."""
         steps = list(self.draws())
@@ -372,6 +377,15 @@ def _halves(tokens: int) -> Iterator[int]:
     while tokens >= SMALLEST:
         yield tokens
         tokens //= 2
+
+
+def with_prefix_cache(plan: Plan, cache_bytes: int, layer: int) -> Plan:
+    """The plan of a run that computes the layers below `layer` once per document, alone, and reads their states from then on."""
+    assert plan.setup is not None
+    setup, work = plan.setup, plan.setup.needs.work
+    epochs, below = plan.tokens / setup.lengths.sum(), layer / setup.needs.footprint.layers
+    spared = setup.forward() * epochs - work.forward(setup.lengths.tolist(), 0)
+    return dataclasses.replace(plan, cache_bytes=cache_bytes, flops=plan.flops - below * max(0.0, float(spared)))
 
 
 # Time

@@ -95,7 +95,8 @@ def _checkpointed(way: Way) -> Iterator[Way]:
 def recomputing(setup: Setup) -> float:
     """Factor of the time where every layer is computed once more in backward."""
     micro, work = setup.largest()[0], setup.needs.work
-    more = work.training(micro.lengths, micro.learnt, True) / work.training(micro.lengths, micro.learnt)
+    lengths = setup.computed(micro.lengths)
+    more = work.training(lengths, micro.learnt, True) / work.training(lengths, micro.learnt)
     return 1.0 if setup.checkpointing else more
 
 

@@ -4,7 +4,6 @@ saved, positions and number types that do not suffice. Model, gradients and rand
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -73,12 +72,14 @@ def _fits(ready: Any) -> bool:
 def replanned(ready: Any) -> plan.Plan:
     """The plan under the layout as it is now."""
     old, saving = ready.plan, getattr(ready, "saving", fitting.Saving())
-    found = fitting.predict(
+    found, _ = fitting.predict(
         ready.model, ready.recipe.train, ready.data.train_tokens, ready.layout, ready.precision, old.steps, old.setup.unit,
         saving,
-    )[0]  # fmt: skip
-    flops = old.flops if old.cache_bytes else found.flops  # without the layers that the cache spares
-    return dataclasses.replace(found, cache_bytes=old.cache_bytes, flops=flops)
+    )  # fmt: skip
+    prefix = getattr(ready, "prefix", None)
+    if prefix is None or prefix.cache is None:
+        return found
+    return plan.with_prefix_cache(found, old.cache_bytes, prefix.cache.layer)
 
 
 def would_fit(predicted: plan.Plan) -> str:

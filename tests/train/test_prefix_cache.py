@@ -470,8 +470,6 @@ def test_it_is_on_where_it_pays_and_says_so(place):
     tokens = sum(map(len, documents()))
     assert found.bytes == tokens * 128 + 24 * prefix_store.ENTRY.itemsize
     assert torch.equal(torch.get_rng_state(), before)
-    lower = 2 * 2 * sum(p.numel() for p in made.model.model.layers[0].parameters() if p.ndim == 2) * tokens
-    assert lower < found.saved_flops / 2 < 1.5 * lower  # two epochs; attention comes on top
     assert found.as_dict() == {"on": True, "reason": found.reason, "layer": 2}
 
 

@@ -152,7 +152,6 @@ class Decision:
 
     reason: str
     cache: PrefixCache | None = None
-    saved_flops: float = 0.0  # of the whole run: the lower layers in all epochs but the first
 
     @property
     def on(self) -> bool:
@@ -199,18 +198,12 @@ def decide(
     limit = prefix_store.limit_bytes()
     if not must and cache.bytes_needed > limit:
         return Decision(f"off: it would need {size(cache.bytes_needed)}, and may take {size(limit)}")
-    return Decision(_told(cache, len(layers.blocks(model)[1])), cache, _saved_flops(cache, model, tokens, epochs))
+    return Decision(_told(cache, len(layers.blocks(model)[1])), cache)
 
 
 def bytes_needed(proof: Proof, tokens: Tokens) -> int:
     """On disk: the states of every token, and the index."""
     return int(tokens.lengths.sum()) * proof.bytes_per_token + len(tokens) * prefix_store.ENTRY.itemsize
-
-
-def _saved_flops(cache: PrefixCache, model: torch.nn.Module, tokens: Tokens, epochs: float) -> float:
-    work, lengths = cost.work_of(model), tokens.lengths.astype(float)
-    once = work.token * float(lengths.sum()) + work.pair * float((lengths**2).sum())
-    return once * cache.layer / len(layers.blocks(model)[1]) * max(0.0, epochs - 1)
 
 
 def _told(cache: PrefixCache, total: int) -> str:

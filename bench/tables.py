@@ -122,12 +122,19 @@ def _times(files: str, words: dict[str, str], folder: Path) -> tuple[list[str], 
     return found, max(dates)
 
 
+def kept(bench: str, folder: Path) -> dict[str, Any] | str:
+    """The figures of docs/figures/BENCH.json, or what makes them."""
+    path = folder / f"{bench}.json"
+    if not path.exists():
+        return f"Not measured yet: `python bench/{bench}.py --json docs/figures/{bench}.json` makes these figures."
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def memory(folder: Path = FIGURES) -> str:
     """Predicted beside measured, of docs/figures/memory.json (bench/memory.py)."""
-    path = folder / "memory.json"
-    if not path.exists():
-        return "Not measured yet: `python bench/memory.py --json docs/figures/memory.json` makes these figures."
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = kept("memory", folder)
+    if isinstance(facts, str):
+        return facts
     rows = [
         f"| {row['name']} | {row['memory_predicted'] / 2**20:,.0f} MiB | {row['memory_measured'] / 2**20:,.0f} MiB "
         f"| {row['memory_ratio']:.2f} | {row['seconds_predicted']:.0f} s | {row['seconds_measured']:.0f} s | {row['seconds_ratio']:.2f} |"
@@ -144,17 +151,22 @@ def memory(folder: Path = FIGURES) -> str:
 
 def cache(folder: Path = FIGURES) -> str:
     """The frozen-prefix cache beside the run without it and the fastest peer, of docs/figures/cache.json (bench/cache.py)."""
-    path = folder / "cache.json"
-    if not path.exists():
-        return "Not measured yet: `python bench/cache.py --json docs/figures/cache.json` makes these figures."
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = kept("cache", folder)
+    if isinstance(facts, str):
+        return facts
     head = [
-        "| model | tuned | frozen layers | epoch 1, tokens/s | later | without the cache | best peer | its tokens/s | later epochs over it "
-        "| over the run without | at most, by operations |",
+        "| model | upper layers tuned | frozen layers | epoch 1, tokens/s | later | without the cache | best peer | its tokens/s | later epochs over it "
+        "| over the run without | by operations |",
         "|---|---|" + "---:|" * 4 + "---|" + "---:|" * 4,
     ]
     made = f"Made by `{facts['command'].strip()}` on {facts['date']}; {facts['threads']} threads of {facts['cpu']}, load {facts['load']:.1f}."
-    return "\n".join([*head, *map(_cached, facts["tables"]), "", made])
+    return "\n".join([*head, *(_cached(table) for table in facts["tables"] if _is_whole(table)), "", made])
+
+
+def _is_whole(table: dict[str, Any]) -> bool:
+    """Whether both of ours and a peer have run."""
+    ran = [name for name, one in table["contenders"].items() if one.get("later")]
+    return {"seektune-cached", "seektune-plain"} < set(ran)
 
 
 def _cached(table: dict[str, Any]) -> str:
@@ -163,7 +175,7 @@ def _cached(table: dict[str, Any]) -> str:
     peer = max(found, key=lambda name: found[name]["later"])
     cells = [
         f"{table['shape']}, {table['precision']}",
-        "top quarter in full" if table["tuner"] == "freeze" else "LoRA on the top quarter",
+        "in full" if table["tuner"] == "freeze" else "LoRA",
         f"{ours['frozen']} of {ours['layers']}",
         *(f"{number:,.0f}" for number in (ours["first"], ours["later"], plain["later"])),
         peer,

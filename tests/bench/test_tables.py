@@ -149,6 +149,28 @@ def test_a_busy_machine_is_said(tmp_path: Path) -> None:
     assert "busy" not in tables.steps("tiny", tmp_path)
 
 
+def test_the_prefix_cache_is_shown_beside_the_fastest_peer(tmp_path: Path) -> None:
+    assert "python bench/cache.py" in tables.cache(tmp_path)
+    ours = {"first": 90.0, "later": 300.0, "frozen": 3, "layers": 4, "bound": 2.1}
+    others = {"seektune-plain": {"later": 150.0}, "slow": {"later": 50.0}, "fast": {"later": 100.0}}
+    table = {"shape": "mid", "tuner": "lora", "precision": "float32", "contenders": {"seektune-cached": ours} | others}
+    alone = table | {
+        "contenders": {"seektune-cached": ours, "seektune-plain": others["seektune-plain"], "fast": {"failed": "no"}}
+    }
+    facts = {
+        "command": "python bench/cache.py",
+        "date": "d",
+        "threads": 2,
+        "cpu": "c",
+        "load": 1.0,
+        "tables": [table, alone],
+    }
+    (tmp_path / "cache.json").write_text(json.dumps(facts))
+    lines = tables.cache(tmp_path).splitlines()
+    assert lines[2] == "| mid, float32 | LoRA | 3 of 4 | 90 | 300 | 150 | fast | 100 | 3.00 × | 2.00 × | 2.10 × |"
+    assert lines[3:] == ["", "Made by `python bench/cache.py` on d; 2 threads of c, load 1.0."]
+
+
 def test_missing_figures_are_said(tmp_path: Path) -> None:
     assert tables.steps("tiny", tmp_path) == tables.MISSING.format(name="tiny")
 

@@ -216,7 +216,11 @@ def test_it_can_be_switched_off(afresh: Path, monkeypatch: pytest.MonkeyPatch) -
 @compiled
 @pytest.mark.parametrize(
     ("line", "reason"),
-    [("-Dfloorf=ceilf", "gives other numbers than torch"), ("-DKERNELS=1 -fno-such-flag", "cannot be built")],
+    [
+        ("-Dfloorf=ceilf", "gives other numbers than torch"),
+        ("-Dlogf=expf", "gives other numbers than torch"),
+        ("-DKERNELS=1 -fno-such-flag", "cannot be built"),
+    ],
 )
 def test_a_compiler_that_makes_something_else_is_not_used(
     afresh: Path, monkeypatch: pytest.MonkeyPatch, line: str, reason: str

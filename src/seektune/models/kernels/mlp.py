@@ -54,7 +54,7 @@ def gated_back(grad: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, act: Ac
 
 
 def lora_mlp(x: torch.Tensor, gate: Update, up: Update, down: Update, act: Act = "silu") -> torch.Tensor:
-    """down(act(gate(x)) * up(x)) with three updates, x (…, hidden). Keeps x, gate and up, and three products of rank width."""
+    """down(act(gate(x)) * up(x)) with three updates, x (…, hidden). Keeps x, gate and up, A of these side by side, and what x A^T gave."""
     adapters = (gate.a, gate.b, up.a, up.b, down.a, down.b)
     return LoRAMLP.apply(x, (gate, up), (down,), act, *adapters)
 

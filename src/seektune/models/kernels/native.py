@@ -2,7 +2,7 @@
 C compiler of this machine, and kept in the cache folder. On a CUDA GPU they are gpu.py's, by Triton; attention is torch's there.
 
 Never required: without a compiler, and for tensors of another kind, the callers take torch's own operations, several passes
-for each of ours. SEEKTUNE_NATIVE=0 asks for that. What was compiled is taken only if its gates are those of torch.
+for each of ours. SEEKTUNE_NATIVE=0 asks for that. What was compiled is taken only if its gates and its attention come out right.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HEADER = Path(__file__).with_name("numbers.h")
 TYPES = {torch.float32: (), torch.bfloat16: ("-DHALF",)}
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 WIDE = "-mprefer-vector-width=512"  # where the processor has them; compilers take half of that by themselves
-SECONDS = 60  # for a build, which takes one
+SECONDS = 60  # for a build, which takes one or two
 OWN = (torch.Tensor, torch.nn.Parameter)
 DRAWN = "FakeTensor"  # passes for such a tensor and has a shape only (models/blueprint.py): it is given shapes, too
 SWITCH = "SEEKTUNE_NATIVE"
@@ -183,9 +183,12 @@ def _strided(x: torch.Tensor) -> tuple[torch.Tensor, int, int]:
 
 def _scratch(k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], reverse: bool) -> tuple[np.ndarray, int]:
     """(room for every thread, float32; how many numbers each has). In numpy: the plan would take it for what layers keep."""
-    sized = getattr(library(k.dtype), "attend_scratch")  # noqa: B009
-    sized.restype = ctypes.c_int64
-    each = int(sized(*map(ctypes.c_int64, (max(lengths), k.shape[2], v.shape[2])), reverse))
+    return _room(library(k.dtype), max(lengths), k.shape[2], v.shape[2], reverse)
+
+
+def _room(made: Any, longest: int, dim: int, values: int, reverse: bool) -> tuple[np.ndarray, int]:
+    made.attend_scratch.restype = ctypes.c_int64
+    each = int(made.attend_scratch(*map(_given, (longest, dim, values, reverse))))
     return np.empty(torch.get_num_threads() * each, np.float32), each
 
 
@@ -267,7 +270,8 @@ def _open(dtype: torch.dtype) -> tuple[ctypes.CDLL | None, str]:
         return None, f"they cannot be built ({type(error).__name__})"
     if _openmp() - before:
         return None, f"{compiler} takes another OpenMP than torch"
-    return (made, "") if _same(made, dtype) else (None, f"what {compiler} makes gives other numbers than torch")
+    same = _gates_alike(made, dtype) and _attends_alike(made, dtype)
+    return (made, "") if same else (None, f"what {compiler} makes gives other numbers than torch")
 
 
 def _openmp() -> set[str]:
@@ -303,22 +307,55 @@ def _sum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _same(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
-    """Whether the gates come out as they should, with every thread at work.
+# In numpy: the trials may be the first calls of all, and come while only shapes are computed, when a tensor would have no numbers.
 
-    In numpy: this may be the first call of all, and come while only shapes are computed, when a tensor would have no numbers.
-    """
-    halves = dtype == torch.bfloat16
-    bits = [np.linspace(-90, 90, 1 << 15, dtype=np.float32).view(np.uint32) for _ in range(2)]
-    bits = [one & np.uint32(0xFFFF0000) if halves else one for one in (bits[0], np.roll(bits[1], 7))]
-    gate, up = (one.view(np.float32).astype(np.float64) for one in bits)
-    given = [(one >> np.uint32(16)).astype(np.uint16) if halves else one for one in bits]
+
+def _gates_alike(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
+    """Whether the gates come out as they should, with every thread at work."""
+    values = np.linspace(-90, 90, 1 << 15, dtype=np.float32)
+    given = [_put(one, dtype) for one in (values, np.roll(values, 7))]
+    gate, up = (_got(one, dtype) for one in given)
     out = np.empty_like(given[0])
-    made.gated_ahead(
-        ctypes.c_int64(len(out)),
-        *(ctypes.c_void_p(one.ctypes.data) for one in (*given, out)),
-        False,
-        torch.get_num_threads(),
+    made.gated_ahead(*map(_given, (len(out), *given, out, False)), torch.get_num_threads())
+    expected = gate / (1 + np.exp(-gate)) * up
+    return bool(np.allclose(_got(out, dtype), expected, rtol=1e-6 if dtype == torch.float32 else 1e-2, atol=1e-30))
+
+
+def _attends_alike(made: ctypes.CDLL, dtype: torch.dtype) -> bool:
+    """Whether attention and its gradients come out as they should: two documents, more keys than a block has, odd widths."""
+    lengths, dim, values, scale = (7, 530), 20, 17, 20**-0.5
+    random, time = np.random.default_rng(0), sum(lengths)
+    given = [_put(random.standard_normal((time, 1, w), np.float32), dtype) for w in (dim, dim, values, values)]
+    exact, expected = (
+        [_got(one, dtype)[:, 0] for one in given],
+        [np.zeros((time, w)) for w in (values, dim, dim, values)],
     )
-    found = (out.astype(np.uint32) << np.uint32(16) if halves else out).view(np.float32)
-    return bool(np.allclose(found, gate / (1 + np.exp(-gate)) * up, rtol=1e-2 if halves else 1e-6, atol=1e-30))
+    for rows in (slice(0, lengths[0]), slice(lengths[0], time)):
+        q, k, v, grad = (one[rows] for one in exact)
+        weights = np.exp(scale * q @ k.T) * np.tri(len(q))
+        weights /= weights.sum(1, keepdims=True)
+        slopes = weights * (grad @ v.T - (grad * (weights @ v)).sum(1, keepdims=True)) * scale
+        for into, one in zip(expected, (weights @ v, slopes @ k, slopes.T @ q, weights.T @ grad), strict=True):
+            into[rows] = one
+    out, sums, threads = np.empty_like(given[2]), np.empty(time, np.float32), torch.get_num_threads()
+    found = [out, *(np.empty_like(one) for one in given[:3])]
+    strided = [part for one in given for part in (one, one.shape[2], one.shape[2])]
+    call = (2, np.array(lengths, np.int64), 1, 1, dim, values, float(scale), True)
+    ahead = (*call, *strided[:9], out, sums, *_room(made, max(lengths), dim, values, False))
+    back = (*call, *strided, out, sums, *found[1:], *_room(made, max(lengths), dim, values, True))
+    made.attend(*map(_given, ahead), threads)
+    made.attend_back(*map(_given, back), threads)
+    bar = 1e-5 if dtype == torch.float32 else 2e-2
+    pairs = zip((_got(one, dtype)[:, 0] for one in found), expected, strict=True)
+    return all(float(np.linalg.norm(one - other)) <= bar * float(np.linalg.norm(other)) for one, other in pairs)
+
+
+def _put(values: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """float32 as the library takes numbers of a type: bfloat16 is the upper half of its bits."""
+    return values if dtype == torch.float32 else (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+
+
+def _got(numbers: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """The reverse of `_put`, in float64."""
+    whole = numbers if dtype == torch.float32 else (numbers.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return whole.astype(np.float64)

@@ -236,7 +236,7 @@ def test_recomputed_layers_are_computed_once_more_with_their_padding(rows):
     model = model_of()
     found = plan_of(model, tokens_of(lengths_of(48)), steps=12, records=4, rows=rows)
     again = fitting.under(found, model, fitting.Saving(recomputed=3), "float32")
-    assert again.flops - found.flops == pytest.approx(2 * found.setup.forward())  # two epochs
+    assert again.flops - found.flops == pytest.approx(2 * found.setup.forward_flops())  # two epochs
 
 
 @pytest.mark.parametrize("second", [(3.9e9, 7.0), (1e9, 9.0), (1e9, 0.1)], ids=["too near", "slower", "too fast"])

@@ -161,7 +161,7 @@ def under(predicted: plan.Plan, model: torch.nn.Module, saving: Saving, precisio
     setup = dataclasses.replace(setup, needs=needs, checkpointing=all_of_them)
     micro, several, _ = setup.largest()
     memory = needs.memory(micro, all_of_them, several)
-    again = setup.forward() * predicted.tokens / setup.lengths.sum() if all_of_them else 0.0
+    again = setup.forward_flops() * predicted.tokens / setup.lengths.sum() if all_of_them else 0.0
     return dataclasses.replace(
         predicted,
         memory_bytes=memory,

@@ -203,8 +203,8 @@ class Setup:
                        for some in (drawn, map(self.computed, drawn)))  # fmt: skip
         return tokens * whole.sum() / real.sum(), squares * (whole**2).sum() / (real**2).sum()
 
-    def forward(self) -> float:
-        """FLOPs of the layers in an epoch, forward only."""
+    def forward_flops(self) -> float:
+        """Of the layers in an epoch."""
         tokens, squares = self.epoch()
         return self.needs.work.token * tokens + self.needs.work.pair * squares
 
@@ -282,7 +282,7 @@ def predict(
     memory = needs.memory(micro, checkpointing, several)
     if between := setup.block_inputs(micro):
         memory["block inputs"] = between
-    one = _epoch_flops(needs.work, *setup.epoch(), float(setup.learnt.sum()), checkpointing)
+    one = _epoch_flops(setup)
     state = 4 * needs.weights.trained + ADAM_BYTES * needs.weights.trained
     kept = min(options.keep + 2, math.ceil(steps / options.save_every) + 1)  # the best one, and the one being written
     model_bytes = 4 * needs.weights.trained if needs.adapter else needs.stored_bytes
@@ -305,10 +305,11 @@ def predict(
     )
 
 
-def _epoch_flops(work: cost.Work, tokens: float, squares: float, learnt: float, checkpointing: bool) -> float:
-    ahead = work.token * tokens + work.pair * squares
-    back = work.token_back * tokens + work.pair_back * squares + (work.learnt + work.learnt_back) * learnt
-    return ahead * (2 if checkpointing else 1) + back
+def _epoch_flops(setup: Setup) -> float:
+    work, (tokens, squares) = setup.needs.work, setup.epoch()
+    head = (work.learnt + work.learnt_back) * float(setup.learnt.sum())
+    back = work.token_back * tokens + work.pair_back * squares
+    return setup.forward_flops() * (2 if setup.checkpointing else 1) + back + head
 
 
 _known: weakref.WeakKeyDictionary[Any, dict[Any, cost.Footprint]] = weakref.WeakKeyDictionary()
@@ -384,7 +385,7 @@ def with_prefix_cache(plan: Plan, cache_bytes: int, layer: int) -> Plan:
     assert plan.setup is not None
     setup, work = plan.setup, plan.setup.needs.work
     epochs, below = plan.tokens / setup.lengths.sum(), layer / setup.needs.footprint.layers
-    spared = setup.forward() * epochs - work.forward(setup.lengths.tolist(), 0)
+    spared = setup.forward_flops() * epochs - work.forward(setup.lengths.tolist(), 0)
     return dataclasses.replace(plan, cache_bytes=cache_bytes, flops=plan.flops - below * max(0.0, float(spared)))
 
 
